@@ -1,0 +1,23 @@
+"""The contract between a match and an entrant."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from arena.envs.types import Observation
+
+
+class Agent(Protocol):
+    """Decides for one seat in B markets at once.
+
+    `history_length`  displayed bars wanted in `observation.history`; 0 = none (the field may then be None).
+    """
+
+    history_length: int
+
+    def reset(self) -> None:
+        """Forget the past: called before every match."""
+
+    def act(self, observation: Observation, generator: torch.Generator) -> Tensor:
+        """Target weights [B, A]: signed fractions of nav, at the reference price. `observation.weight` means hold."""
