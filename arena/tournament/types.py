@@ -1,0 +1,83 @@
+"""Records of a tournament. One flat row per (lineup, scenario, seat) is all that is kept of a match."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+FORFEIT_FINAL_NAV = 0.0  # a forfeit scores as a total loss, so quitting a bad match is never worth it
+OK, FORFEIT = "ok", "forfeit"
+
+
+class Lineup(NamedTuple):
+    """Who sits where: one assignment of distinct entrants to the seats of a market."""
+
+    lineup: int  # index in the schedule
+    agents: tuple[str, ...]  # N entrant names by seat
+
+
+class Unit(NamedTuple):
+    """A unit of work: one lineup over one batch of scenarios. Its batch is part of its identity."""
+
+    name: str  # deterministic, sorts in schedule order, safe as a file name
+    lineup: Lineup
+    scenarios: tuple[int, ...]  # seeds (synthetic) or window indices (bars), all played in one batch
+
+
+class ResultRow(NamedTuple):
+    """One seat of one match. Money is in fractions of the initial nav, costs are positive.
+
+    A row of a forfeit keeps its place: status FORFEIT, final_nav FORFEIT_FINAL_NAV, last rank, costs 0.
+    """
+
+    scenario: int  # seed or window index; the unit of every interval
+    lineup: int
+    seat: int
+    agent: str  # entrant; copies of one agent enter under distinct names
+    final_nav: float  # nav_T / nav_0, may be negative after ruin; the total return is final_nav - 1
+    growth_raw: float  # utility(final_nav)
+    growth_cv: float  # growth_raw minus the control variate, NaN where conditional means are unknown
+    rank: float  # 1 = highest final_nav in the match, ties averaged (metrics.descending_rank)
+    return_sum: float  # of per-step simple returns: a pooled Sharpe needs these three
+    return_square_sum: float
+    num_steps: int
+    max_drawdown: float
+    turnover: float  # one-way, summed over the episode
+    cost: float  # half-spread + fee + quadratic term
+    penalty: float  # of forced fills
+    impact_cost: float  # paid through the execution price, against the fill price at rest
+    financing: float  # received: interest - borrow fee + dividends, as Fills.financing
+    margin_calls: int  # steps that began under a margin call
+    ruined: bool
+    rejected: int  # non-finite target weights, replaced by "keep the position"
+    status: str  # OK or FORFEIT
+    reason: str  # of a forfeit, in one line without numbers that a clock made; "" otherwise
+    traceback: str  # of a forfeit; not in the digest
+    seconds: float  # wall clock of this seat's decisions in its unit; not in the digest
+
+
+@dataclass(frozen=True)
+class PathColumn:
+    """Meaning of one column of paths/*.parquet."""
+
+    name: str
+    kind: str
+    meaning: str
+
+
+# Column types by Arrow's names; store.arrow_schema builds the pyarrow schema from this.
+KINDS = {int: "int64", float: "float64", bool: "bool", str: "string"}
+SCHEMA: dict[str, str] = {name: KINDS[kind] for name, kind in ResultRow.__annotations__.items()}
+KEY = ("lineup", "scenario", "seat")  # unique in a results table, and its sort order
+NOT_IN_DIGEST = ("traceback", "seconds")
+
+PATH_COLUMNS = (
+    PathColumn("lineup", "int64", "as in the results"),
+    PathColumn("scenario", "int64", "as in the results"),
+    PathColumn("seat", "int64", "as in the results"),
+    PathColumn("agent", "string", "as in the results"),
+    PathColumn("step", "int64", "0 = before the first fill"),
+    PathColumn("nav", "float64", "nav_t / nav_0"),
+    PathColumn("cost", "float64", "explicit cost of the step / nav_0"),
+    PathColumn("impact_cost", "float64", "impact paid in the step / nav_0"),
+    PathColumn("financing", "float64", "received in the step / nav_0"),
+)
+PATH_SCHEMA: dict[str, str] = {column.name: column.kind for column in PATH_COLUMNS}
