@@ -1,0 +1,288 @@
+"""B markets stepped together: the only object of the core that holds state."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from arena.data.types import CLOSE, OPEN, VOLUME, Scenarios
+from arena.envs.history import DisplayedHistory, displayed_bar
+from arena.envs.impact import decay, displacement
+from arena.envs.market import initial_state, step
+from arena.envs.observation import RETURN_WINDOWS, PublicTape, observe
+from arena.envs.reward import growth_reward
+from arena.envs.types import Fills, MarketParams, MarketState, Observation, Quotes, Step
+
+FORECAST_VOLUME = 6  # row of the tape after the six channels of a bar
+MIN_WARMUP = max(RETURN_WINDOWS) + 1
+
+
+class VectorMarket:
+    """Markets that replay windows of bars, all at the same step of their episode.
+
+    params        the rules                            scenarios  W windows of bars
+    num_agents    seats per market                     num_markets  B; None: one market per window, in order
+    initial_wealth  nav_0 of every seat = initial_wealth * A * median over assets of adv * price
+    half_spread   fraction of price, a number or [A]   borrow_rate  of short notional per step, a number or [A]
+    wind_down     last bars of an episode in which positions can only be reduced
+    forecast      [W, T, A, 4] made at the close of bar t (see observation.observe), or None
+    history_length  displayed bars in Observation.history; 0 = none
+    auto_reset    start the next episode in the step that ends one (training); never in scored matches
+    compile       torch.compile the step; results then differ in the last bits
+    batch_last    storage with B contiguous (faster for few assets); None: chosen by the number of assets
+    generator     draws the windows at a reset when B is not "all windows in order"
+    """
+
+    def __init__(
+        self,
+        params: MarketParams,
+        scenarios: Scenarios,
+        num_agents: int,
+        *,
+        num_markets: int | None = None,
+        initial_wealth: float = 0.02,
+        half_spread: float | Tensor = 1.5e-4,
+        borrow_rate: float | Tensor = 0.01 / 252,
+        wind_down: int = 3,
+        forecast: Tensor | None = None,
+        history_length: int = 0,
+        auto_reset: bool = False,
+        compile: bool = False,
+        batch_last: bool | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ):
+        num_windows, num_bars, num_assets, _ = scenarios.bars.shape
+        _check(scenarios, num_agents, history_length, wind_down, num_markets, generator)
+        self.params, self.num_agents, self.num_assets = params, num_agents, num_assets
+        self.num_markets = num_windows if num_markets is None else num_markets
+        self.warmup, self.episode_length = scenarios.warmup, num_bars - scenarios.warmup
+        self.history_length = history_length
+        self._all_windows = num_markets is None
+        self._auto_reset, self._generator = auto_reset, generator
+        self._initial_wealth, self._wind_down = initial_wealth, wind_down
+        self._batch_last = num_assets < 16 if batch_last is None else batch_last
+        self._dtype, self._device = dtype, torch.device(device)
+
+        # The tape is kept [T, channels, W, A] so that a step reads one block of it.
+        bars = scenarios.bars.permute(1, 3, 0, 2)
+        bar_volume = scenarios.bar_volume.permute(1, 0, 2).unsqueeze(1)
+        self._tape = self._arrange(torch.cat([bars, bar_volume], 1).to(self._device, dtype))
+        self._tradable = self._arrange(scenarios.tradable.permute(1, 0, 2).to(self._device))
+        self._volatility = self._arrange(scenarios.volatility.to(self._device, dtype))
+        self._adv = self._arrange(scenarios.adv.to(self._device, dtype))
+        self._forecast = None if forecast is None else forecast.to(self._device, dtype)
+        self._half_spread = torch.as_tensor(half_spread, dtype=dtype, device=self._device).reshape(1, -1)
+        self._borrow_rate = torch.as_tensor(borrow_rate, dtype=dtype, device=self._device).reshape(1, -1)
+        transition = partial(_transition, params, self.episode_length)
+        self._transition: Callable = torch.compile(transition, dynamic=False) if compile else transition
+        self.windows = torch.arange(num_windows, device=self._device)
+        self.reset()
+
+    def reset(self) -> Tensor:
+        """Begin an episode in every market; returns obs [B, N, F]."""
+        if not self._all_windows:
+            drawn = torch.randint(self._tape.shape[2], (self.num_markets,), generator=self._generator)
+            self.windows = drawn.to(self._device)
+        self.steps_taken = 0
+        self._episode_volatility = self._pick(self._volatility)
+        self._episode_adv = self._pick(self._adv)
+        first = self._pick(self._tape[self.warmup - 1])  # [7, B, A] the last bar of the warm-up
+        typical = (self._episode_adv * first[CLOSE]).median(-1).values
+        self.initial_nav = self._initial_wealth * self.num_assets * typical  # [B]
+        cash = self.initial_nav.unsqueeze(-1).expand(-1, self.num_agents)
+        self.state = _map(initial_state(self.params, cash.contiguous(), self.num_assets), self._arrange_state)
+        length = max(MIN_WARMUP, self.history_length)
+        rows = self._pick(self._tape[self.warmup - length : self.warmup])
+        self._history = DisplayedHistory(rows[:, :FORECAST_VOLUME] if self.history_length else rows[:, CLOSE, None])
+        self._public = PublicTape(
+            ref_price=first[CLOSE],
+            close=first[CLOSE],
+            past_closes=self._past_closes(0),
+            volume=first[VOLUME],
+            expected_volume=first[FORECAST_VOLUME],
+            net_flow=torch.zeros_like(first[CLOSE]),
+        )
+        self.quotes = self._next_quotes()
+        return self.observe().flat
+
+    def step(self, weights: Tensor) -> Step:
+        """Trade towards target `weights` [B, N, A]; see arena.envs.market for the order of events."""
+        expected = (self.num_markets, self.num_agents, self.num_assets)
+        if tuple(weights.shape) != expected:
+            raise ValueError(
+                f"action has shape {tuple(weights.shape)}, expected (num_markets={expected[0]}, "
+                f"num_agents={expected[1]}, num_assets={expected[2]})"
+            )
+        if self.steps_taken >= self.episode_length:
+            raise ValueError(f"the episode ended after {self.episode_length} steps; call reset() first")
+        bar = self._coming_bar()
+        steps_taken = torch.tensor(self.steps_taken + 1, device=self._device)
+        reduce_only = self._reduce_only(self.steps_taken + 1)
+        result = self._transition(
+            self.state,
+            self.quotes,
+            bar,
+            self._past_closes(1),
+            self.initial_nav,
+            steps_taken,
+            reduce_only,
+            self._forecast_at(self.warmup + self.steps_taken),
+            weights.to(self._device, self._dtype),
+        )
+        self.state, fills, self._public, shown, obs, reward = result
+        self._history.push(shown if self.history_length else shown[CLOSE, None])
+        self.steps_taken += 1
+        ended = self.steps_taken == self.episode_length
+        truncated = torch.full_like(self.state.alive, ended)
+        final_obs = obs
+        terminated = ~self.state.alive
+        if ended and self._auto_reset:
+            obs = self.reset()
+        else:
+            self.quotes = self._next_quotes()
+        return Step(obs, reward, terminated, truncated, final_obs, fills)
+
+    def observe(self) -> Observation:
+        """What all seats see now, fields [B, N, ...]; `history` is a view that the next steps overwrite."""
+        observation = observe(
+            self.params,
+            self.state,
+            self.quotes,
+            self._public,
+            self.initial_nav,
+            torch.tensor(self.steps_taken, device=self._device),
+            self.episode_length,
+            self._forecast_at(self.warmup + self.steps_taken - 1),
+        )
+        if not self.history_length:
+            return observation
+        history = self._history.last(self.history_length).unsqueeze(1)
+        return observation._replace(history=history.expand(-1, self.num_agents, -1, -1, -1))
+
+    def displayed_bar(self) -> Tensor:
+        """The last displayed bar [B, A, 6]; needs history_length > 0."""
+        return self._history.last(1)[:, :, 0]
+
+    def mid(self) -> Tensor:
+        """Displayed close of the last bar [B, A]."""
+        return self._public.close
+
+    def _coming_bar(self) -> Tensor:
+        return self._pick(self._tape[self.warmup + self.steps_taken])  # [7, B, A]
+
+    def _next_quotes(self) -> Quotes:
+        """Quotes of the coming step; after the last one the final bar stands in, so that observe() still works."""
+        index = min(self.warmup + self.steps_taken, self._tape.shape[0] - 1)
+        bar = self._pick(self._tape[index])
+        return Quotes(
+            ref_price=self._public.ref_price,
+            fill_price=bar[OPEN],
+            next_ref_price=bar[CLOSE],
+            volatility=self._episode_volatility,
+            adv=self._episode_adv,
+            bar_volume=bar[FORECAST_VOLUME],
+            half_spread=self._half_spread,
+            borrow_rate=self._borrow_rate,
+            tradable=self._pick(self._tradable[index]),
+            reduce_only=self._reduce_only(self.steps_taken),
+        )
+
+    def _reduce_only(self, steps_taken: int) -> Tensor:
+        winding_down = steps_taken >= self.episode_length - self._wind_down
+        return torch.full((self.num_markets,), winding_down, device=self._device)
+
+    def _forecast_at(self, bar: int) -> Tensor | None:
+        return None if self._forecast is None else self._forecast[:, bar].index_select(0, self.windows)
+
+    def _past_closes(self, shift: int) -> tuple[Tensor, ...]:
+        """Displayed closes `window - shift` bars back; shift 1 looks from the bar about to be shown."""
+        close = CLOSE if self.history_length else 0
+        return tuple(self._history.row(window - shift)[close] for window in RETURN_WINDOWS)
+
+    def _arrange(self, x: Tensor) -> Tensor:
+        """Logical [..., W or B, A] in this market's storage order."""
+        return x.transpose(-1, -2).contiguous().transpose(-1, -2) if self._batch_last else x.contiguous()
+
+    def _arrange_state(self, x: Tensor) -> Tensor:
+        return x.movedim(0, -1).contiguous().movedim(-1, 0) if self._batch_last else x.contiguous()
+
+    def _pick(self, x: Tensor) -> Tensor:
+        """The windows now played, [..., W, A] -> [..., B, A]."""
+        if self._all_windows:
+            return x
+        if self._batch_last:
+            return x.transpose(-1, -2).index_select(-1, self.windows).transpose(-1, -2)
+        return x.index_select(-2, self.windows)
+
+
+def _transition(
+    params: MarketParams,
+    episode_length: int,
+    state: MarketState,
+    quotes: Quotes,
+    bar: Tensor,
+    past_closes: tuple[Tensor, ...],
+    initial_nav: Tensor,
+    steps_taken: Tensor,
+    reduce_only: Tensor,
+    forecast: Tensor | None,
+    weights: Tensor,
+) -> tuple[MarketState, Fills, PublicTape, Tensor, Tensor, Tensor]:
+    """Step, show the bar, observe, reward: pure, so that it compiles into few loops over memory.
+
+    bar [7, B, A]: the six channels of the reference bar and its forecast volume; the rest as in VectorMarket.step.
+    """
+    new_state, fills = step(params, state, quotes, weights)
+    before = displacement(params, quotes, decay(params, state.imbalance), new_state.impact_scale)
+    after = displacement(params, quotes, new_state.imbalance, new_state.impact_scale)
+    shown = displayed_bar(bar, before, after, fills)
+    public = PublicTape(
+        ref_price=quotes.next_ref_price,
+        close=shown[CLOSE],
+        past_closes=past_closes,
+        volume=shown[VOLUME],
+        expected_volume=bar[FORECAST_VOLUME],
+        net_flow=fills.net_flow,
+    )
+    coming = quotes._replace(reduce_only=reduce_only)
+    seen = observe(params, new_state, coming, public, initial_nav, steps_taken, episode_length, forecast)
+    reward = growth_reward(state.nav, new_state.nav, initial_nav.unsqueeze(-1))
+    return new_state, fills, public, shown, seen.flat, reward
+
+
+def _map(record: MarketState, function: Callable[[Tensor], Tensor]) -> MarketState:
+    return MarketState(*(None if field is None else function(field) for field in record))
+
+
+def _check(
+    scenarios: Scenarios,
+    num_agents: int,
+    history_length: int,
+    wind_down: int,
+    num_markets: int | None,
+    generator: torch.Generator | None,
+) -> None:
+    num_windows, num_bars = scenarios.bars.shape[:2]
+    if num_windows < 1 or num_bars <= scenarios.warmup:
+        raise ValueError(
+            f"scenarios hold {num_windows} windows of {num_bars} bars with a warm-up of {scenarios.warmup}, expected "
+            "at least 1 window with bars left to trade; give longer windows or a shorter warm-up"
+        )
+    if scenarios.warmup < max(MIN_WARMUP, history_length):
+        raise ValueError(
+            f"warm-up is {scenarios.warmup} bars, expected at least {max(MIN_WARMUP, history_length)} for the "
+            "observation's returns and history; cut windows with a longer warm-up"
+        )
+    if num_agents < 1:
+        raise ValueError(f"num_agents is {num_agents}, expected at least 1")
+    if not 0 <= wind_down <= num_bars - scenarios.warmup:
+        raise ValueError(f"wind_down is {wind_down}, expected 0 to the episode's {num_bars - scenarios.warmup} steps")
+    if num_markets is not None and generator is None:
+        raise ValueError(
+            "num_markets draws windows at random: pass a generator, or leave both out to play every window"
+        )
+    if not bool(torch.isfinite(scenarios.bars).all()) or not bool((scenarios.bars[..., :VOLUME] > 0).all()):
+        raise ValueError("scenarios hold a non-finite or non-positive price; load bars with a fill policy")
