@@ -25,7 +25,8 @@ class Unit(NamedTuple):
 class ResultRow(NamedTuple):
     """One seat of one match. Money is in fractions of the initial nav, costs are positive.
 
-    A row of a forfeit keeps its place: status FORFEIT, final_nav FORFEIT_FINAL_NAV, last rank, costs 0.
+    A row of a forfeit keeps its place: status FORFEIT, final_nav FORFEIT_FINAL_NAV, both growths its utility,
+    last rank, max_drawdown 1, every other number 0.
     """
 
     scenario: int  # seed or window index; the unit of every interval
@@ -75,9 +76,9 @@ PATH_COLUMNS = (
     PathColumn("seat", "int64", "as in the results"),
     PathColumn("agent", "string", "as in the results"),
     PathColumn("step", "int64", "0 = before the first fill"),
-    PathColumn("nav", "float64", "nav_t / nav_0"),
-    PathColumn("cost", "float64", "explicit cost of the step / nav_0"),
-    PathColumn("impact_cost", "float64", "impact paid in the step / nav_0"),
-    PathColumn("financing", "float64", "received in the step / nav_0"),
+    PathColumn("nav", "float32", "nav_t / nav_0"),
+    PathColumn("cost", "float32", "explicit cost of the step / nav_0"),
+    PathColumn("impact_cost", "float32", "impact paid in the step / nav_0"),
+    PathColumn("financing", "float32", "received in the step / nav_0"),
 )
 PATH_SCHEMA: dict[str, str] = {column.name: column.kind for column in PATH_COLUMNS}
