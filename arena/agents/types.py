@@ -9,12 +9,14 @@ from arena.envs.types import Observation
 
 
 class Agent(Protocol):
-    """Decides for one seat in B markets at once.
+    """Decides for one seat in B markets at once."""
 
-    `history_length`  displayed bars wanted in `observation.history`; 0 = none (the field may then be None).
-    """
+    @property
+    def history_length(self) -> int:
+        """Displayed bars wanted in `observation.history`; 0 = none (the field may then be None).
 
-    history_length: int
+        Only read, so a plain attribute, a class attribute and a property all do.
+        """
 
     def reset(self) -> None:
         """Forget the past: called before every match."""
