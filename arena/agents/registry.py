@@ -1,0 +1,153 @@
+"""From a spec string to an agent, so that a config file or a worker process needs nothing but text."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple
+
+from arena.agents.baselines import BuyAndHold, Cash, EqualWeight, Random
+from arena.agents.fader import Fader
+from arena.agents.loading import load_member
+from arena.agents.minimum_variance import MinimumVariance
+from arena.agents.numpy_agent import DEFAULT_HISTORY, NumpyAgent
+from arena.agents.oracle import Oracle
+from arena.agents.price_rules import CrossMomentum, Macd, MeanReversion, Momentum, Rsi
+from arena.agents.types import Agent
+
+ENTRY_POINT_GROUP = "arena.agents"
+
+BUILT_IN: dict[str, type] = {
+    "cash": Cash,
+    "buy_and_hold": BuyAndHold,
+    "equal_weight": EqualWeight,
+    "random": Random,
+    "momentum": Momentum,
+    "cross_momentum": CrossMomentum,
+    "mean_reversion": MeanReversion,
+    "rsi": Rsi,
+    "macd": Macd,
+    "minimum_variance": MinimumVariance,
+    "fader": Fader,
+    "oracle": Oracle,
+}
+
+
+class AgentDescription(NamedTuple):
+    """One line of the table of agents."""
+
+    name: str
+    doc: str  # first sentence of the docstring, or why it cannot be loaded
+    parameters: dict[str, Any]  # name -> default; inspect.Parameter.empty where one must be given
+    is_cheat: bool  # uses what no trader can know
+
+
+def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
+    """A new agent from its spec.
+
+    spec    a name ("momentum"; see `describe_agents`), "package.module:Class" or "path/to/file.py:Class". What it names
+            is a class after `arena.agents.types.Agent`, or a class or function for one market (`NumpyAgent`):
+            act(observation, generator) with two arguments is the former, act(obs) with one the latter.
+    params  keyword arguments of the class, or of the function after its observation
+    """
+    found = find_agent(spec)
+    params = dict(params or {})
+    accepted = agent_parameters(found)
+    for name in params:
+        if name not in accepted and not _takes_any(found):
+            raise ValueError(f"agent {spec!r} has no parameter {name!r}; it accepts: {', '.join(accepted) or 'none'}")
+    missing = [name for name, default in accepted.items() if default is inspect.Parameter.empty and name not in params]
+    if missing:
+        raise ValueError(f"agent {spec!r} needs a value for its parameter {', '.join(missing)}")
+    make = partial(found, **params)
+    if not isinstance(found, type):
+        return NumpyAgent(lambda: make, spec, getattr(found, "history_length", DEFAULT_HISTORY))
+    agent = make()
+    if not callable(getattr(agent, "act", None)):
+        raise ValueError(f"agent {spec!r} has no method act(observation, generator), nor act(obs) for one market")
+    arguments = _num_required(agent.act)
+    if arguments == 1:
+        return NumpyAgent(make, spec, getattr(agent, "history_length", DEFAULT_HISTORY))
+    if arguments != 2:
+        raise ValueError(
+            f"agent {spec!r}: act takes {arguments} arguments, expected act(self, observation, generator) for a batch "
+            "of markets or act(self, obs) for one"
+        )
+    for member in ("history_length", "reset"):
+        if not hasattr(agent, member):
+            raise ValueError(
+                f"agent {spec!r} has no {member}; an agent for a batch of markets needs history_length, "
+                "reset() and act(observation, generator)"
+            )
+    return agent
+
+
+def describe_agents() -> list[AgentDescription]:
+    """The built-in agents and those of installed packages, in this order."""
+    rows = [_describe(name, found) for name, found in BUILT_IN.items()]
+    for name, entry in sorted(_plug_ins().items()):
+        try:
+            rows.append(_describe(name, entry.load()))
+        except Exception as error:  # a broken plug-in must not hide the others
+            rows.append(AgentDescription(name, f"cannot be loaded: {type(error).__name__}: {error}", {}, False))
+    return rows
+
+
+def find_agent(spec: str) -> Callable[..., Any]:
+    """The class or function that a spec names."""
+    plug_ins = _plug_ins()
+    if ":" in spec:
+        found = load_member(spec)
+    elif spec in BUILT_IN:
+        found = BUILT_IN[spec]
+    elif spec in plug_ins:
+        try:
+            found = plug_ins[spec].load()
+        except Exception as error:
+            place = plug_ins[spec].value
+            raise ValueError(
+                f"agent {spec!r}: cannot load the plug-in {place}: {type(error).__name__}: {error}"
+            ) from error
+    elif spec.endswith(".py"):
+        raise ValueError(f"agent {spec!r} names a file only, expected file and class: {spec}:MyAgent")
+    else:
+        close = get_close_matches(spec, [*BUILT_IN, *plug_ins], 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join([*BUILT_IN, *plug_ins])}."
+        raise ValueError(f"unknown agent {spec!r}; {hint} Your own: package.module:Class or path/to/file.py:Class")
+    if not callable(found):
+        raise ValueError(f"agent {spec!r} is a {type(found).__name__}, expected a class or a function")
+    return found
+
+
+def agent_parameters(found: Callable[..., Any]) -> dict[str, Any]:
+    """Parameters that a config may set, with their defaults."""
+    entries = list(inspect.signature(found).parameters.values())
+    if not isinstance(found, type):
+        entries = entries[1:]  # a function's first argument is the observation
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {entry.name: entry.default for entry in entries if entry.kind in kinds}
+
+
+def _describe(name: str, found: Callable[..., Any]) -> AgentDescription:
+    paragraph = (inspect.getdoc(found) or "").split("\n\n")[0]
+    return AgentDescription(
+        name, " ".join(paragraph.split()), agent_parameters(found), bool(getattr(found, "is_cheat", False))
+    )
+
+
+def _plug_ins() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP) if entry.name not in BUILT_IN}
+
+
+def _takes_any(found: Callable[..., Any]) -> bool:
+    return any(entry.kind is inspect.Parameter.VAR_KEYWORD for entry in inspect.signature(found).parameters.values())
+
+
+def _num_required(function: Callable[..., Any]) -> int:
+    """Number of arguments that must be given by position."""
+    entries = inspect.signature(function).parameters.values()
+    return sum(
+        entry.default is entry.empty and entry.kind in (entry.POSITIONAL_ONLY, entry.POSITIONAL_OR_KEYWORD)
+        for entry in entries
+    )

@@ -1,0 +1,72 @@
+"""The fader computed in shares, and what the oracle makes of its signal."""
+
+import pytest
+import torch
+
+from arena.agents.fake_observation import fake_observation
+from arena.agents.registry import make_agent
+
+PRICE, NAV, ADV, SIGMA = 50.0, 2e6, 4e5, 0.02  # currency/share, currency, shares/day, 1/sqrt(day)
+
+
+def displaced(fast, slow, permanent, position, dt=1.0):
+    """A market with the given displacements (fractions of the price) and own position (shares)."""
+    unit = SIGMA * dt**0.5
+
+    def number(value):
+        return torch.tensor([[value]], dtype=torch.float64)
+
+    return fake_observation(1, 1, 0)._replace(
+        displacement=number((fast + slow + permanent) / unit),
+        mode_displacement=torch.tensor([[[fast / unit, slow / unit]]], dtype=torch.float64),
+        weight=number(position * PRICE / NAV),
+        volatility=number(SIGMA),
+        adv_weight=number(ADV * PRICE / NAV),
+        dt=dt,
+    )
+
+
+@pytest.mark.parametrize("dt", [1.0, 1 / 13])
+@pytest.mark.parametrize(
+    ("fast", "slow", "permanent", "position"),
+    [(0.0, 0.003, 0.0005, 0.0), (0.01, -0.002, -0.001, 0.0), (0.0, 0.002, 0.001, -900.0), (-0.02, 0.0008, 0.0001, 300)],
+)
+def test_fader_trades_a_share_of_the_gap_to_its_position_in_shares(fast, slow, permanent, position, dt):
+    lasting = slow + permanent
+    sign = 1 if lasting > 0 else -1
+    aim = -sign * ADV * max(abs(lasting) - 10e-4, 0) ** 2 / SIGMA**2
+    expected = position + 0.3 * (aim - position)
+    observation = displaced(fast, slow, permanent, position, dt)
+    found = float(make_agent("fader").act(observation, torch.Generator())) * NAV / PRICE
+    assert found == pytest.approx(expected, rel=1e-12)
+    if position == 0:
+        assert found * lasting < 0
+
+
+def test_fader_never_aims_beyond_its_gross():
+    observation = displaced(0.0, 0.5, 0.0, 0.0)
+    assert float(make_agent("fader", {"speed": 1.0}).act(observation, torch.Generator())) == pytest.approx(-1.0)
+
+
+def signalled(signal, weight=None):
+    signal = torch.tensor([signal], dtype=torch.float64)
+    held = torch.zeros_like(signal) if weight is None else torch.tensor([weight], dtype=torch.float64)
+    return fake_observation(1, signal.shape[1], 0)._replace(
+        signal=signal, weight=held, volatility=torch.full_like(signal, SIGMA)
+    )
+
+
+def test_oracle_trades_with_the_signal_where_it_pays():
+    # A half-life of 20 days sums to 29.4 bars: 1e-5 is worth 2.9 bps, less than a round trip.
+    weight = make_agent("oracle").act(signalled([0.002, -0.001, 1e-5]), torch.Generator())[0]
+    lasts = 1 / (1 - 2 ** (-1 / 20))
+    edge = [0.002 * lasts - 0.003, 0.001 * lasts - 0.003]
+    assert weight.tolist() == pytest.approx([edge[0] / sum(edge), -edge[1] / sum(edge), 0.0])
+
+
+def test_oracle_without_a_signal_owns_nothing_and_without_a_signal_field_refuses():
+    agent = make_agent("oracle")
+    assert agent.is_cheat
+    assert float(agent.act(signalled([0.0, 0.0]), torch.Generator()).abs().sum()) == 0
+    with pytest.raises(ValueError, match=r"observation.signal is None.*signal mode"):
+        agent.act(signalled([0.0])._replace(signal=None), torch.Generator())
