@@ -1,0 +1,186 @@
+"""What a tournament may be told: sections of validated fields with their units. Loading is in `arena.config_file`.
+
+Nothing heavy is imported here, so that a mistake in a config is reported at once.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    from arena.envs.types import MarketParams
+
+DAYS_PER_YEAR = 252
+BPS = 1e-4
+
+
+def _no_bool(value: object) -> object:
+    # pydantic takes True for 1, and YAML 1.1 reads `on` and `yes` as True.
+    if isinstance(value, bool):
+        raise ValueError("expected a number; YAML reads on, off, yes and no as true or false")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_no_bool)]
+Number = Annotated[float, BeforeValidator(_no_bool)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Section(BaseModel):
+    """Immutable, and a field that does not exist is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where the reference prices come from."""
+
+    source: Literal["synthetic", "bars"] = Field("synthetic", description="generated daily bars, or files of yours")
+    mode: Literal["signal", "fair"] = Field(
+        "signal", description="synthetic: with a predictable part, so that skill exists, or an exact martingale"
+    )
+    num_assets: Count = Field(8, ge=1, description="synthetic: assets per market")
+    scenarios: Count = Field(256, ge=1, description="markets to play; of bars at most, as many windows as fit")
+    episode_length: Count = Field(120, ge=1, description="steps of a match [bars]")
+    warmup: Count = Field(60, ge=21, description="history before the first decision [bars]")
+    drift_per_year: Number = Field(0.06, ge=-1, le=1, description="synthetic: expected return [1/year]")
+    signal_ic: Number = Field(0.08, ge=0, lt=1, description="synthetic: correlation of signal and next return [-]")
+    signal_half_life: Number = Field(20.0, gt=0, description="synthetic: of the signal [trading days]")
+    dir: Path | None = Field(None, description="bars: a folder with one CSV or Parquet file per symbol, or one file")
+    fill: Literal["none", "drop", "hold"] = Field("hold", description="bars: what to do with missing bars")
+    symbols: tuple[str, ...] | None = Field(None, description="bars: the ones to trade; all if left out")
+    gap: Count = Field(20, ge=0, description="bars: left out between two windows [bars]")
+
+
+class MarketConfig(Section):
+    """The rules. A field left out keeps the value of the preset."""
+
+    preset: str = Field("sqrt", description="sqrt, linear_ow, athl or frictionless")
+    fee_bps: Number | None = Field(None, ge=0, description="commission [bps of notional]")
+    half_spread_bps: Number = Field(1.5, ge=0, description="half of bid-ask [bps of price]")
+    borrow_rate_per_year: Number = Field(0.01, ge=0, description="fee on short notional [1/year]")
+    cash_rate_per_year: Number = Field(0.0, ge=-0.1, le=1, description="credit interest [1/year]")
+    margin_spread_per_year: Number | None = Field(None, ge=0, description="debit above credit interest [1/year]")
+    participation_cap: Number | None = Field(None, gt=0, description="share of the bar's volume that agents may take")
+    max_gross_leverage: Number | None = Field(None, gt=0, description="sum of absolute weights")
+    max_asset_weight: Number | None = Field(None, gt=0, description="absolute weight in one asset")
+    margin: bool = Field(True, description="margin calls")
+    ruin: bool = Field(True, description="a seat without wealth is out")
+    initial_wealth: Number = Field(0.02, gt=0, description="nav_0 / (assets * typical average daily notional)")
+    wind_down: Count = Field(3, ge=0, description="last bars in which positions can only shrink [bars]")
+
+    def departures(self, dt: float) -> dict[str, Any]:
+        """Fields of MarketParams that differ from the preset, in its units (fractions, per step of `dt` days)."""
+        per_step = dt / DAYS_PER_YEAR
+        chosen = {
+            "fee_rate": None if self.fee_bps is None else self.fee_bps * BPS,
+            "margin_spread": None if self.margin_spread_per_year is None else self.margin_spread_per_year * per_step,
+            "cash_rate": self.cash_rate_per_year * per_step,
+            "participation_cap": self.participation_cap,
+            "max_gross_leverage": self.max_gross_leverage,
+            "max_asset_weight": self.max_asset_weight,
+            "margin": self.margin,
+            "ruin": self.ruin,
+        }
+        return {name: value for name, value in chosen.items() if value is not None}
+
+    def apply(self, rules: "MarketParams", dt: float) -> "MarketParams":
+        """The preset's rules for bars of `dt` trading days with this section's departures."""
+        from dataclasses import replace
+
+        return replace(rules, **self.departures(dt))
+
+
+class AgentConfig(Section):
+    """An entrant."""
+
+    agent: str = Field(description='a built-in name, "package.module:Class" or "path/to/file.py:Class"')
+    name: Name | None = Field(None, description="in the tables; the agent's own name if left out")
+    params: dict[str, bool | int | float | str] = Field({}, description="keyword arguments of the agent")
+    copies: Count = Field(1, ge=1, description="entrants made of it, each with its own random numbers")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Entrant names, one per copy."""
+        name = self.name or self.agent.rpartition(":")[2]
+        return (name,) if self.copies == 1 else tuple(f"{name}-{copy}" for copy in range(1, self.copies + 1))
+
+
+class ScheduleConfig(Section):
+    """Who meets whom."""
+
+    seats: Count | None = Field(None, ge=1, description="agents per market; the whole field if left out")
+    lineups: Count | None = Field(None, ge=1, description="different lineups; balanced and few if left out")
+    batch_size: Count = Field(64, ge=1, description="scenarios in one unit of work; part of the result's identity")
+    allow_cheats: bool = Field(False, description="admit agents that see what no trader can know")
+    paths_mb: Number = Field(50.0, ge=0, description="most that the stored per-step paths may take [MB]")
+
+
+class RayConfig(Section):
+    """Where the work is done; never changes a result."""
+
+    workers: Count | None = Field(None, ge=0, description="processes; one per core if left out, 0 = none but this one")
+    address: str = Field("local", description="local, or a cluster to join")
+    dashboard: bool = Field(False, description="start Ray's dashboard")
+
+
+DEFAULT_FIELD = (
+    "cash",
+    "buy_and_hold",
+    "equal_weight",
+    "minimum_variance",
+    "momentum",
+    "cross_momentum",
+    "mean_reversion",
+    "rsi",
+    "macd",
+    "fader",
+    "random",
+)
+
+
+class TournamentConfig(Section):
+    """A whole tournament; its results depend on all of this but `name`, `out` and `ray`."""
+
+    name: Name = Field("default", description="of the run folder")
+    seed: Count = Field(0, ge=0, lt=2**31, description="of everything random")
+    out: Path = Field(Path("runs"), description="parent of the run folders")
+    data: DataConfig = DataConfig()
+    market: MarketConfig = MarketConfig()
+    agents: tuple[AgentConfig, ...] = Field(tuple(AgentConfig(agent=name) for name in DEFAULT_FIELD), min_length=1)
+    tournament: ScheduleConfig = ScheduleConfig()
+    ray: RayConfig = RayConfig()
+
+    @property
+    def field(self) -> tuple[str, ...]:
+        """Names of all entrants."""
+        return tuple(name for agent in self.agents for name in agent.names)
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        data, market, seats = self.data, self.market, self.tournament.seats
+        if data.source == "synthetic" and data.mode == "fair" and market.cash_rate_per_year != data.drift_per_year:
+            raise _refusal(
+                "data.drift_per_year",
+                "in fair mode it must equal market.cash_rate_per_year, or holding is paid and the market is not fair",
+                data.drift_per_year,
+            )
+        if data.source == "bars" and data.dir is None:
+            raise _refusal("data.dir", "the bars need a folder: give --data DIR", None)
+        if market.wind_down > data.episode_length:
+            raise _refusal(
+                "market.wind_down", f"longer than the episode of {data.episode_length} bars", market.wind_down
+            )
+        repeated = sorted({name for name in self.field if self.field.count(name) > 1})
+        if repeated:
+            raise _refusal("agents", "entrants share a name; give each its own `name`", repeated[0])
+        if seats is not None and seats > len(self.field):
+            raise _refusal("tournament.seats", f"larger than the field of {len(self.field)} agents", seats)
+        return self
+
+
+def _refusal(place: str, message: str, value: object) -> PydanticCustomError:
+    """An error of several sections at once, blamed on the field at `place`."""
+    return PydanticCustomError("sections", "{message}", {"message": message, "place": place, "value": value})
