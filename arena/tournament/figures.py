@@ -1,0 +1,178 @@
+"""Plotly figures of the report, as plain dicts. Colours hold on light and dark ground; the page sets the ink."""
+
+import html
+import statistics
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from arena.tournament.curves import WealthBand
+
+ACCENT, MUTED = "#3f7fd9", "#8b919b"
+BAND_FILL = "rgba(63, 127, 217, 0.20)"
+COST_PARTS = {
+    "cost": ("spread and fees", "#3f7fd9"),
+    "impact_cost": ("impact", "#e08a2b"),
+    "penalty": ("forced trades", "#c0504d"),
+    "financing": ("financing", "#2f9e8f"),
+}
+ROW_HEIGHT = 26
+MAX_PANELS, PANEL_COLUMNS = 12, 4
+OFF_SCALE = 20  # median absolute deviations from the median: a total loss would flatten everybody else
+
+Figure = dict[str, Any]
+
+
+def growth_figure(leaderboard: Mapping[str, Any]) -> Figure:
+    """Growth and its interval per entrant, best on top; the raw score in grey beside the control-variate one."""
+    entries = leaderboard["agents"]
+    traces = []
+    if leaderboard["headline"] == "growth_cv":
+        traces.append(_interval_trace(entries, "growth_raw", 1e4, "raw", MUTED, 0.18))
+    name = "luck of the prices removed" if traces else "growth"
+    traces.append(_interval_trace(entries, "growth", 1e4, name, ACCENT, 0.0))
+    figure = _forest(traces, entries, "growth", 1e4, "growth per game above cash [bps]", 0.0)
+    figure["layout"]["showlegend"] = len(traces) > 1
+    return figure
+
+
+def rating_figure(leaderboard: Mapping[str, Any]) -> Figure:
+    """Rating and its interval per entrant, in the order of growth."""
+    entries = leaderboard["agents"]
+    trace = _interval_trace(entries, "rating", 1.0, "rating", ACCENT, 0.0)
+    return _forest([trace], entries, "rating", 1.0, "rating (cash = 1000)", 1000.0)
+
+
+def cost_figure(leaderboard: Mapping[str, Any]) -> Figure:
+    """Mean costs per game, stacked by what they were paid for; financing received points left."""
+    entries = leaderboard["agents"]
+    names = [html.escape(entry["agent"]) for entry in entries]
+    traces = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": label,
+            "y": names,
+            "x": [(-1 if part == "financing" else 1) * entry[part] * 1e4 for entry in entries],
+            "marker": {"color": color},
+            "hovertemplate": f"%{{y}}<br>{label} %{{x:.1f}} bps<extra></extra>",
+        }
+        for part, (label, color) in COST_PARTS.items()
+        if any(entry[part] for entry in entries)
+    ]
+    layout = _layout(len(entries), "mean cost per game [bps of the initial nav]")
+    return {"data": traces, "layout": layout | {"barmode": "relative", "showlegend": True, "bargap": 0.35}}
+
+
+def wealth_figure(bands: Mapping[str, WealthBand], leaderboard: Mapping[str, Any]) -> Figure:
+    """One small panel per entrant in rank order: its median and band over the medians of all others, in grey."""
+    names = [entry["agent"] for entry in leaderboard["agents"] if entry["agent"] in bands][:MAX_PANELS]
+    rows = -(-len(names) // PANEL_COLUMNS)
+    traces: list[Figure] = []
+    layout: Figure = {
+        "grid": {"rows": rows, "columns": PANEL_COLUMNS, "pattern": "independent", "xgap": 0.1, "ygap": 0.3},
+        "height": 60 + 165 * rows,
+        "margin": {"l": 48, "r": 8, "t": 28, "b": 40},
+        "showlegend": False,
+        "annotations": [],
+    }
+    for panel, name in enumerate(names):
+        suffix = "" if panel == 0 else str(panel + 1)
+        axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+        quiet = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", **axes}
+        for other in names:
+            if other != name:
+                thin = {"color": MUTED, "width": 0.6}
+                traces.append({**quiet, "x": bands[other].step, "y": _percent(bands[other].median), "line": thin})
+        band = bands[name]
+        traces.append({**quiet, "x": band.step, "y": _percent(band.low), "line": {"width": 0}})
+        filled = {"fill": "tonexty", "fillcolor": BAND_FILL, "line": {"width": 0}}
+        traces.append({**quiet, "x": band.step, "y": _percent(band.high), **filled})
+        main = {"line": {"color": ACCENT, "width": 2}, "hoverinfo": "all"}
+        hover = f"{html.escape(name)}<br>step %{{x}}, median %{{y:.2f}} %<extra></extra>"
+        traces.append({**quiet, "x": band.step, "y": _percent(band.median), **main, "hovertemplate": hover})
+        layout[f"xaxis{suffix}"] = {"zeroline": False, "nticks": 4}
+        layout[f"yaxis{suffix}"] = {"zeroline": True, "nticks": 4, "ticksuffix": " %"}
+        layout[f"yaxis{suffix}"]["showticklabels"] = panel % PANEL_COLUMNS == 0  # they share one scale
+        if panel:
+            layout[f"yaxis{suffix}"]["matches"] = "y"
+        title = {"text": f"<b>{html.escape(name)}</b>", "xref": f"x{suffix} domain", "yref": f"y{suffix} domain"}
+        place = {"x": 0, "y": 1.0, "xanchor": "left", "yanchor": "bottom", "showarrow": False, "font": {"size": 12}}
+        layout["annotations"].append(title | place)
+    return {"data": traces, "layout": layout}
+
+
+def _percent(nav: list[float]) -> list[float]:
+    return [(value - 1) * 100 for value in nav]
+
+
+def _interval_trace(
+    entries: list[dict[str, Any]], field: str, scale: float, name: str, color: str, shift: float
+) -> Figure:
+    """Points with error bars; an entrant without an interval has a bare point. `shift` moves the row down."""
+    known = [(place, entry) for place, entry in enumerate(entries) if entry[field] is not None]
+    value = [entry[field] * scale for _, entry in known]
+    low = [value[i] - (entry[f"{field}_low"] or entry[field]) * scale for i, (_, entry) in enumerate(known)]
+    high = [(entry[f"{field}_high"] or entry[field]) * scale - value[i] for i, (_, entry) in enumerate(known)]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": value,
+        "y": [place + shift for place, _ in known],
+        "error_x": {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "color": color, "width": 3},
+        "marker": {"color": color, "size": 7 if shift == 0 else 5},
+        "customdata": [
+            [html.escape(entry["agent"]), value[i] - low[i], value[i] + high[i]] for i, (_, entry) in enumerate(known)
+        ],
+        "hovertemplate": "%{customdata[0]}<br>%{x:.1f} (%{customdata[1]:.1f} to %{customdata[2]:.1f})<extra></extra>",
+    }
+
+
+def off_scale(entries: list[dict[str, Any]], field: str) -> set[str]:
+    """Entrants so far from the others that an axis showing them would show nothing else."""
+    values = {entry["agent"]: entry[field] for entry in entries if entry[field] is not None}
+    center = statistics.median(values.values())
+    spread = statistics.median(abs(value - center) for value in values.values())
+    return {agent for agent, value in values.items() if spread and abs(value - center) > OFF_SCALE * spread}
+
+
+def value_range(
+    entries: list[dict[str, Any]], field: str, hidden: set[str], reference: float, also: str | None = None
+) -> tuple[float, float]:
+    """Ends of an axis that holds the reference and the intervals of all entrants not hidden, with a margin."""
+    names = [name + end for name in (field, also) if name for end in ("", "_low", "_high")]
+    shown = [entry[name] for entry in entries if entry["agent"] not in hidden for name in names]
+    shown = [reference, *(value for value in shown if value is not None)]
+    margin = 0.04 * (max(shown) - min(shown)) or 1e-4
+    return min(shown) - margin, max(shown) + margin
+
+
+def row_names(entries: list[dict[str, Any]], hidden: Collection[str] = ()) -> list[str]:
+    """Labels of the rows."""
+    return [entry["agent"] + (" (off scale)" if entry["agent"] in hidden else "") for entry in entries]
+
+
+def _forest(
+    traces: list[Figure], entries: list[dict[str, Any]], field: str, scale: float, title: str, reference: float
+) -> Figure:
+    layout = _layout(len(entries), title)
+    hidden = off_scale(entries, field)
+    low, high = value_range(entries, field, hidden, reference, "growth_raw" if field == "growth" else None)
+    layout["xaxis"]["range"] = [low * scale, high * scale]
+    names = [html.escape(name) for name in row_names(entries, hidden)]
+    places = list(range(len(entries)))
+    layout["yaxis"] |= {"tickvals": places, "ticktext": names, "range": [len(entries) - 0.4, -0.6]}
+    line = {"type": "line", "x0": reference, "x1": reference, "yref": "paper", "y0": 0, "y1": 1}
+    layout["shapes"] = [line | {"line": {"color": MUTED, "width": 1, "dash": "dot"}, "layer": "below"}]
+    return {"data": traces, "layout": layout}
+
+
+def _layout(num_rows: int, title: str) -> Figure:
+    return {
+        "height": 90 + ROW_HEIGHT * num_rows,
+        "margin": {"l": 10, "r": 10, "t": 30, "b": 45},
+        "xaxis": {"title": {"text": title, "font": {"size": 12}}, "zeroline": False},
+        "yaxis": {"autorange": "reversed", "automargin": True, "zeroline": False, "showgrid": False},
+        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
+        "showlegend": False,
+    }

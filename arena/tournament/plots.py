@@ -1,0 +1,104 @@
+"""PNG plots for papers and mails; matplotlib without a display."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arena.tournament.curves import BAND, WealthBand
+from arena.tournament.figures import ACCENT, COST_PARTS, MUTED, off_scale, row_names, value_range
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NUM_COLORED = 3  # leaders drawn in colour, the first with its band; the others as thin medians
+
+
+def write_plots(folder: Path, leaderboard: Mapping[str, Any], bands: Mapping[str, WealthBand] | None) -> list[Path]:
+    """Write growth.png, rating.png, costs.png and, given paths, wealth.png; returns what was written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = leaderboard["agents"]
+    written = [
+        _forest(folder / "growth.png", entries, "growth", 1e4, "growth per game above cash [bps]", 0.0),
+        _forest(folder / "rating.png", entries, "rating", 1.0, "Plackett-Luce rating, cash = 1000", 1000.0),
+        _costs(folder / "costs.png", entries),
+    ]
+    if bands:
+        written.append(_wealth(folder / "wealth.png", entries, bands))
+    return written
+
+
+def _forest(path: Path, entries: list[dict[str, Any]], field: str, scale: float, label: str, reference: float) -> Path:
+    hidden = off_scale(entries, field)
+    figure, axes = _row_axes(row_names(entries, hidden))
+    low, high = value_range(entries, field, hidden, reference)
+    axes.set_xlim(low * scale, high * scale)
+    axes.axvline(reference, color=MUTED, linewidth=0.8, linestyle=":")
+    for place, entry in enumerate(entries):
+        if entry[field] is None or entry["agent"] in hidden:
+            continue
+        if entry[f"{field}_low"] is not None:
+            axes.hlines(place, entry[f"{field}_low"] * scale, entry[f"{field}_high"] * scale, color=ACCENT)
+        axes.plot(entry[field] * scale, place, "o", color=ACCENT, markersize=4)
+    axes.set_xlabel(label)
+    return _save(figure, path)
+
+
+def _costs(path: Path, entries: list[dict[str, Any]]) -> Path:
+    figure, axes = _row_axes(row_names(entries))
+    paid, received = [0.0] * len(entries), [0.0] * len(entries)
+    for part, (label, color) in COST_PARTS.items():
+        amounts = [(-1 if part == "financing" else 1) * entry[part] * 1e4 for entry in entries]
+        if not any(amounts):
+            continue
+        starts = [paid[i] if amount >= 0 else received[i] for i, amount in enumerate(amounts)]
+        axes.barh(range(len(entries)), amounts, left=starts, color=color, label=label, height=0.6)
+        paid = [total + max(amount, 0.0) for total, amount in zip(paid, amounts)]
+        received = [total + min(amount, 0.0) for total, amount in zip(received, amounts)]
+    if any(paid) or any(received):
+        axes.legend(frameon=False, fontsize=8)
+    axes.set_xlabel("mean cost per game [bps of the initial nav]")
+    return _save(figure, path)
+
+
+def _wealth(path: Path, entries: list[dict[str, Any]], bands: Mapping[str, WealthBand]) -> Path:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for place, entry in enumerate(entry for entry in entries if entry["agent"] in bands):
+        band = bands[entry["agent"]]
+        leading = place < NUM_COLORED
+        color = f"C{place}" if leading else MUTED
+        axes.plot(
+            band.step,
+            band.median,
+            color=color,
+            linewidth=1.6 if leading else 0.7,
+            label=entry["agent"] if leading else None,
+        )
+        if place == 0:
+            axes.fill_between(band.step, band.low, band.high, color=color, alpha=0.12, linewidth=0)
+    axes.set_xlabel("step")
+    axes.set_ylabel(f"nav / initial nav: median, {BAND[0]:.0%} to {BAND[1]:.0%}")
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, path)
+
+
+def _row_axes(names: list[str]) -> "tuple[Figure, Axes]":
+    """Axes with one row per entrant, the first on top. Figure objects, not pyplot: no global state, no display."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.0 + 0.3 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return figure, axes
+
+
+def _save(figure: "Figure", path: Path) -> Path:
+    figure.savefig(path, dpi=140)
+    return path
