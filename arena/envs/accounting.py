@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from arena.envs.impact import modes_by_exponent, rest_average, smooth_power
+from arena.envs.storage import total
 from arena.envs.types import MarketParams, Quotes
 
 
@@ -15,12 +16,12 @@ def financing(params: MarketParams, quotes: Quotes, cash: Tensor, position: Tens
     short = notional of short positions at ref_price: by default their proceeds earn nothing. Rates are per step.
     """
     short = (-position).clamp(min=0.0) * quotes.ref_price.unsqueeze(-2)  # [B, N, A]
-    lendable = cash if params.interest_on_short_proceeds else cash - short.sum(-1)
+    lendable = cash if params.interest_on_short_proceeds else cash - total(short, -1)
     received = params.cash_rate * lendable.clamp(min=0.0)
     received = received - (params.cash_rate + params.margin_spread) * (-cash).clamp(min=0.0)
-    received = received - (quotes.borrow_rate.unsqueeze(-2) * short).sum(-1)
+    received = received - total(quotes.borrow_rate.unsqueeze(-2) * short, -1)
     if quotes.dividend is not None:
-        received = received + (position * quotes.dividend.unsqueeze(-2)).sum(-1)
+        received = received + total(position * quotes.dividend.unsqueeze(-2), -1)
     return received
 
 
@@ -31,7 +32,7 @@ def explicit_cost(params: MarketParams, quotes: Quotes, shares: Tensor) -> Tenso
     """
     rate = (quotes.half_spread + params.fee_rate).unsqueeze(-2)
     per_share = rate * shares.abs() + params.quadratic_cost * shares * shares
-    return (quotes.fill_price.unsqueeze(-2) * per_share).sum(-1)
+    return total(quotes.fill_price.unsqueeze(-2) * per_share, -1)
 
 
 def exit_cost(params: MarketParams, quotes: Quotes, position: Tensor, price: Tensor) -> Tensor:
@@ -58,12 +59,12 @@ def nav(params: MarketParams, quotes: Quotes, cash: Tensor, position: Tensor, pr
     depends on own cash and position only, so marks cannot be pumped and margin cannot be hunted.
     """
     value = position * price.unsqueeze(-2) - exit_cost(params, quotes, position, price)
-    return cash + value.sum(-1)
+    return cash + total(value, -1)
 
 
 def mark_value(cash: Tensor, position: Tensor, mid: Tensor) -> Tensor:
     """cash + position at the displaced mid [B, A]: for display only, since own buying raises it."""
-    return cash + (position * mid.unsqueeze(-2)).sum(-1)
+    return cash + total(position * mid.unsqueeze(-2), -1)
 
 
 def margin_call(params: MarketParams, was_called: Tensor, nav: Tensor, position: Tensor, price: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ def margin_call(params: MarketParams, was_called: Tensor, nav: Tensor, position:
     notional at the reference price [B, A].
     """
     notional = position * price.unsqueeze(-2)
-    long, short = notional.clamp(min=0.0).sum(-1), (-notional).clamp(min=0.0).sum(-1)
+    long, short = total(notional.clamp(min=0.0), -1), total((-notional).clamp(min=0.0), -1)
     breach = nav < params.maintenance_long * long + params.maintenance_short * short
     return breach | (was_called & (nav < params.margin_release * (long + short)))
 
@@ -87,7 +88,7 @@ def forced_fraction(params: MarketParams, quotes: Quotes, nav: Tensor, position:
     others make up for them. Fills are rationed like any flow, so a call may last several bars.
     """
     notional = position.abs() * quotes.ref_price.unsqueeze(-2)
-    gross = notional.sum(-1)
-    reachable = torch.where(quotes.tradable.unsqueeze(-2), notional, 0.0).sum(-1)
+    gross = total(notional, -1)
+    reachable = total(torch.where(quotes.tradable.unsqueeze(-2), notional, 0.0), -1)
     excess = gross - nav.clamp(min=0.0) / params.margin_release
     return (excess / torch.where(reachable > 0, reachable, 1.0)).clamp(0.0, 1.0)

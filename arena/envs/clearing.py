@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from arena.envs.storage import reduce, total
+
 # Up to this many claimants the level is found by comparing all pairs, which a compiler fuses into one pass over
 # memory; beyond, by sorting, whose memory does not grow with the square of the number of claimants.
 MAX_PAIRWISE = 16
@@ -17,7 +19,7 @@ def clear(orders: Tensor, capacity: Tensor, owners: tuple[int, ...] | None = Non
     Econometrica 59; Ching 1994, Soc. Choice Welf. 11). Claims are rationed per owner, so extra seats gain nothing.
     """
     buys, sells = orders.clamp(min=0.0), (-orders).clamp(min=0.0)
-    total_buys, total_sells = buys.sum(-2), sells.sum(-2)
+    total_buys, total_sells = total(buys, -2), total(sells, -2)
     net = total_buys - total_sells
     binding = net.abs() > capacity  # [B, A]
     buying = net > 0
@@ -38,17 +40,17 @@ def uniform_rule(claims: Tensor, amount: Tensor) -> Tensor:
         level = find_level(claims, amount)  # [..., A]
         rationed = claims >= level.unsqueeze(-2)
     # Same level once more, now with a gradient: who is rationed is locally constant, how much is not.
-    unrationed_sum = torch.where(rationed, 0.0, claims).sum(-2)
-    level = (amount - unrationed_sum) / rationed.sum(-2).clamp(min=1)
+    unrationed_sum = total(torch.where(rationed, 0.0, claims), -2)
+    level = (amount - unrationed_sum) / total(rationed.to(claims.dtype), -2).clamp(min=1.0)
     return torch.where(rationed, level.unsqueeze(-2), claims)
 
 
 def _level_pairwise(claims: Tensor, amount: Tensor) -> Tensor:
     """L = max_i (amount - sum of claims below claim_i) / number of claims not below claim_i."""
     below = claims.unsqueeze(-3) < claims.unsqueeze(-2)  # [..., i, j, A] claim_j < claim_i
-    sum_below = torch.where(below, claims.unsqueeze(-3), 0.0).sum(-2)
-    count = claims.shape[-2] - below.sum(-2)
-    return ((amount.unsqueeze(-2) - sum_below) / count).amax(-2)
+    sum_below = total(torch.where(below, claims.unsqueeze(-3), 0.0), -2)
+    count = claims.shape[-2] - total(below.to(claims.dtype), -2)
+    return reduce(torch.amax, (amount.unsqueeze(-2) - sum_below) / count, -2)
 
 
 def _level_sorted(claims: Tensor, amount: Tensor) -> Tensor:

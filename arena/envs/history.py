@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from arena.data.types import AMOUNT, CLOSE, HIGH, LOW, OPEN, VOLUME
+from arena.envs.storage import stack
 from arena.envs.types import Fills
 
 
@@ -23,7 +24,7 @@ def displayed_bar(bar: Tensor, before: Tensor, after: Tensor, fills: Fills) -> T
     high = torch.maximum(torch.maximum(open_, close), torch.maximum(fills.price, bar[HIGH] * lift))
     low = torch.minimum(torch.minimum(open_, close), torch.minimum(fills.price, bar[LOW] * lift))
     shown = [open_, high, low, close, bar[VOLUME] + volume, bar[AMOUNT] + volume * fills.price]
-    return torch.stack(shown)
+    return stack(shown).movedim(-1, 0)
 
 
 class DisplayedHistory:

@@ -145,7 +145,7 @@ def decay_factors(params: MarketParams) -> list[float]:
 
 def decay(params: MarketParams, imbalance: Tensor) -> Tensor:
     """Imbalance [B, A, M] after one bar without flow; a new tensor."""
-    return torch.stack([imbalance[..., m] * a for m, a in enumerate(decay_factors(params))], -1)
+    return imbalance * imbalance.new_tensor(decay_factors(params))
 
 
 def limit_scale(params: MarketParams, previous: Tensor, raw: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def limit_scale(params: MarketParams, previous: Tensor, raw: Tensor) -> Tensor:
     Math. Finance; Alfonsi & Infante Acevedo 2014). A permanent mode never rises.
     """
     growth = [math.exp((1.0 + mode.exponent) * math.log(2.0) * params.dt / mode.half_life) for mode in params.modes]
-    return torch.stack([torch.minimum(raw, previous[..., m] * g) for m, g in enumerate(growth)], -1)
+    return torch.minimum(raw.unsqueeze(-1), previous * previous.new_tensor(growth))
 
 
 def _coef(mode: ImpactMode, index: int, quotes: Quotes, scale: Tensor | None) -> Tensor:

@@ -20,6 +20,7 @@ from arena.envs.accounting import (
 )
 from arena.envs.clearing import clear
 from arena.envs.impact import average_impact, decay, limit_scale, temporary_impact
+from arena.envs.storage import total
 from arena.envs.types import Fills, MarketParams, MarketState, Quotes
 
 HUGE_WEIGHT = 1e6  # larger targets are cut here, so that their sum cannot overflow; the gross cap scales them anyway
@@ -56,14 +57,14 @@ def orders_from_weights(
     finite = torch.isfinite(weights)
     bound = min(params.max_asset_weight, HUGE_WEIGHT)
     wanted = torch.where(finite, weights, 0.0).clamp(-bound, bound)
-    kept = torch.where(finite, 0.0, state.position.abs() * price / nav_safe).sum(-1)
+    kept = total(torch.where(finite, 0.0, state.position.abs() * price / nav_safe), -1)
     room = (params.max_gross_leverage - kept).clamp(min=0.0)
-    gross = wanted.abs().sum(-1)
+    gross = total(wanted.abs(), -1)
     scale = torch.where(gross > room, room / torch.where(gross > 0, gross, 1.0), 1.0).unsqueeze(-1)
     orders = wanted * scale * nav_safe / price - state.position
     too_small = orders.abs() * price < params.min_order * nav_safe
     orders = torch.where(finite & ~too_small, orders, 0.0)
-    return orders, (~finite).sum(-1).to(state.nav.dtype)
+    return orders, total((~finite).to(state.nav.dtype), -1)
 
 
 def step(params: MarketParams, state: MarketState, quotes: Quotes, weights: Tensor) -> tuple[MarketState, Fills]:
@@ -78,7 +79,7 @@ def step_orders(params: MarketParams, state: MarketState, quotes: Quotes, orders
     orders, forced = enforce(params, state, quotes, orders)
     received = financing(params, quotes, state.cash, state.position)
     if params.ruin:  # a ruined seat that has nothing left to sell is frozen
-        idle = ~state.alive & (state.position == 0).all(-1)
+        idle = ~state.alive & (total(state.position.abs(), -1) == 0)
         received = torch.where(idle, 0.0, received)
 
     imbalance = decay(params, state.imbalance)
@@ -89,14 +90,14 @@ def step_orders(params: MarketParams, state: MarketState, quotes: Quotes, orders
         scale = limit_scale(params, scale, quotes.impact_scale)
 
     shares = clear(orders, params.participation_cap * quotes.bar_volume, params.owners)
-    net_flow = shares.sum(-2)
+    net_flow = total(shares, -2)
     impact = average_impact(params, quotes, imbalance, net_flow, scale) + temporary_impact(params, quotes, net_flow)
     price = quotes.fill_price * (1.0 + impact)
 
     cost = explicit_cost(params, quotes, shares)
-    forced_notional = (torch.minimum(shares.abs(), forced) * quotes.fill_price.unsqueeze(-2)).sum(-1)
+    forced_notional = total(torch.minimum(shares.abs(), forced) * quotes.fill_price.unsqueeze(-2), -1)
     penalty = params.forced_penalty * forced_notional
-    cash = state.cash + received - (shares * price.unsqueeze(-2)).sum(-1) - cost - penalty
+    cash = state.cash + received - total(shares * price.unsqueeze(-2), -1) - cost - penalty
     position = state.position + shares
     new_nav = nav(params, quotes, cash, position, quotes.next_ref_price)
     alive, called = state.alive, state.margin_call

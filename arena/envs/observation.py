@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from arena.envs.impact import mode_displacements
+from arena.envs.storage import stack, total
 from arena.envs.types import MarketParams, MarketState, Observation, Quotes
 from arena.metrics import utility
 
@@ -63,9 +64,9 @@ def observe(
     ]
     modes = mode_displacements(params, quotes, state.imbalance, state.impact_scale)
     modes = [mode * inverse_volatility for mode in modes]
-    total = torch.zeros_like(inverse_volatility)
+    displacement = torch.zeros_like(inverse_volatility)
     for mode in modes:
-        total = total + mode
+        displacement = displacement + mode
     expected_volume = tape.expected_volume.clamp(min=1e-30)
     # The clamp keeps a bar without volume finite: it shows as one thousandth of what was expected.
     volume = torch.log((tape.volume / expected_volume).clamp(1e-3, 1e3))
@@ -85,17 +86,17 @@ def observe(
     steps = steps_taken.reshape(-1, 1).expand(state.nav.shape)
     reduce_only = quotes.reduce_only.unsqueeze(-1) | state.margin_call | ~state.alive
     return Observation(
-        returns=shared(torch.stack(returns, -1)),
+        returns=shared(stack(returns)),
         volume=shared(volume),
-        displacement=shared(total),
-        mode_displacement=shared(torch.stack(modes[:-1], -1) if len(modes) > 1 else total.unsqueeze(-1)[..., :0]),
+        displacement=shared(displacement),
+        mode_displacement=shared(stack(modes[:-1]) if len(modes) > 1 else displacement.unsqueeze(-1)[..., :0]),
         net_flow=shared((tape.net_flow / expected_volume).clamp(-1e3, 1e3)),
         weight=shown_weight,
         forecast_return=forecast_return,
         forecast_spread=forecast_spread,
         cash_weight=(state.cash * inverse_nav).clamp(-LEVERAGE_BOUND, LEVERAGE_BOUND),
-        gross_leverage=shown_weight.abs().sum(-1).clamp(max=LEVERAGE_BOUND),
-        net_leverage=shown_weight.sum(-1).clamp(-LEVERAGE_BOUND, LEVERAGE_BOUND),
+        gross_leverage=total(shown_weight.abs(), -1).clamp(max=LEVERAGE_BOUND),
+        net_leverage=total(shown_weight, -1).clamp(-LEVERAGE_BOUND, LEVERAGE_BOUND),
         drawdown=1.0 - state.nav / state.peak_nav,
         growth=utility(state.nav / initial_nav.unsqueeze(-1)),
         time_left=(1.0 - steps / episode_length).to(state.nav.dtype),

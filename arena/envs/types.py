@@ -129,10 +129,14 @@ class Observation(NamedTuple):
     @property
     def flat(self) -> Tensor:
         """[..., F]: feature-major (each per-asset feature is a run of A numbers), then the per-agent numbers."""
-        per_asset = []
+        fields: list[Tensor] = []
         for field in self[:8]:
-            per_asset += [field] if field.dim() == self.weight.dim() else list(field.unbind(-1))
-        return torch.cat([*per_asset, torch.stack(self[8:16], -1)], -1)
+            fields += [field] if field.dim() == self.weight.dim() else list(field.unbind(-1))
+        fields += [field.unsqueeze(-1) for field in self[8:16]]
+        # Joined in the memory order of the weights, where runs along the fastest axis stay whole.
+        order = sorted(range(self.weight.dim()), key=lambda axis: -self.weight.stride(axis))
+        joined = torch.cat([field.permute(order) for field in fields], order.index(len(order) - 1))
+        return joined.permute([order.index(axis) for axis in range(len(order))])
 
 
 class Step(NamedTuple):

@@ -118,19 +118,18 @@ class VectorMarket:
             )
         if self.steps_taken >= self.episode_length:
             raise ValueError(f"the episode ended after {self.episode_length} steps; call reset() first")
-        bar = self._coming_bar()
         steps_taken = torch.tensor(self.steps_taken + 1, device=self._device)
         reduce_only = self._reduce_only(self.steps_taken + 1)
         result = self._transition(
             self.state,
             self.quotes,
-            bar,
+            self._bar,
             self._past_closes(1),
             self.initial_nav,
             steps_taken,
             reduce_only,
             self._forecast_at(self.warmup + self.steps_taken),
-            weights.to(self._device, self._dtype),
+            self._arrange_state(weights.to(self._device, self._dtype)),
         )
         self.state, fills, self._public, shown, obs, reward = result
         self._history.push(shown if self.history_length else shown[CLOSE, None])
@@ -170,13 +169,10 @@ class VectorMarket:
         """Displayed close of the last bar [B, A]."""
         return self._public.close
 
-    def _coming_bar(self) -> Tensor:
-        return self._pick(self._tape[self.warmup + self.steps_taken])  # [7, B, A]
-
     def _next_quotes(self) -> Quotes:
         """Quotes of the coming step; after the last one the final bar stands in, so that observe() still works."""
         index = min(self.warmup + self.steps_taken, self._tape.shape[0] - 1)
-        bar = self._pick(self._tape[index])
+        bar = self._bar = self._pick(self._tape[index])  # [7, B, A] the bar of the coming step
         return Quotes(
             ref_price=self._public.ref_price,
             fill_price=bar[OPEN],
