@@ -1,0 +1,197 @@
+"""Plays one lineup over a batch of scenarios: one market per scenario, one agent per seat, no Ray.
+
+A seat that raises or returns something that is no set of weights forfeits. The unit is then played again from the start
+with cash in that seat, so the others meet exactly the market they would have met without the offender.
+"""
+
+import hashlib
+import re
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from arena.agents.registry import make_agent
+from arena.agents.types import Agent
+from arena.data.types import Scenarios
+from arena.envs.observation import seat_view
+from arena.envs.types import MarketParams, Observation
+from arena.envs.vector import VectorMarket
+from arena.tournament.ledger import Ledger, path_columns, result_columns
+from arena.tournament.types import Unit
+
+MAX_REASON = 200  # characters of a forfeit's reason
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """How to make an agent, as text and numbers that travel to any process."""
+
+    agent: str  # spec, see agents.registry.make_agent
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MatchRules:
+    """What all matches of a tournament share."""
+
+    market: MarketParams
+    seed: int = 0
+    initial_wealth: float = 0.02  # nav_0 / (assets * median daily notional)
+    half_spread: float = 1.5e-4  # fraction of the price
+    borrow_rate: float = 0.01 / 252  # of short notional per step
+    wind_down: int = 3  # last bars in which positions can only shrink
+    allow_cheats: bool = False  # show agents marked `is_cheat` the signal of a synthetic market
+
+
+class Played(NamedTuple):
+    """Columns of equal length, ready for store.table_from_columns."""
+
+    results: dict[str, Any]  # SCHEMA, rows by scenario and seat
+    paths: dict[str, Any]  # PATH_SCHEMA, of the first `num_path_scenarios` scenarios
+
+
+class Forfeit(Exception):
+    """A seat broke the rules of the match."""
+
+    def __init__(self, seat: int, reason: str, trace: str = ""):
+        super().__init__(reason)
+        self.seat, self.reason, self.trace = seat, reason, trace
+
+
+def play(
+    rules: MatchRules,
+    entrants: Mapping[str, Entrant],
+    unit: Unit,
+    scenarios: Scenarios,
+    num_path_scenarios: int = 0,
+) -> Played:
+    """All seats of `unit.lineup` over `scenarios` (one per entry of `unit.scenarios`), in float64, eager.
+
+    The result depends on the arguments only: not on seats taken, process, threads or what was played before.
+    """
+    forfeits: dict[int, Forfeit] = {}
+    while True:
+        try:
+            ledger = _play_once(rules, entrants, unit, scenarios, set(forfeits))
+        except Forfeit as forfeit:
+            forfeits[forfeit.seat] = forfeit
+            continue
+        reasons = {seat: (forfeit.reason, forfeit.trace) for seat, forfeit in forfeits.items()}
+        return Played(result_columns(ledger, unit, reasons), path_columns(ledger, unit, reasons, num_path_scenarios))
+
+
+def entrant_generator(rules: MatchRules, unit: Unit, entrant: str) -> torch.Generator:
+    """Random numbers of one entrant in one unit, keyed by (seed, scenarios, lineup, entrant) and never by its seat."""
+    key = repr((rules.seed, unit.scenarios, unit.lineup.lineup, entrant)).encode()
+    # Four bytes: the generator on the CPU ignores the rest of a longer seed.
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:4], "little"))
+
+
+@torch.no_grad()
+def _play_once(
+    rules: MatchRules,
+    entrants: Mapping[str, Entrant],
+    unit: Unit,
+    scenarios: Scenarios,
+    absent: set[int],
+) -> Ledger:
+    """The whole episode with cash in the `absent` seats; raises Forfeit at the first offence."""
+    names = unit.lineup.agents
+    agents = {seat: _seat_agent(seat, entrants[name]) for seat, name in enumerate(names) if seat not in absent}
+    generators = {seat: entrant_generator(rules, unit, names[seat]) for seat in agents}
+    wanted = {seat: _history_length(seat, agent) for seat, agent in agents.items()}
+    market = VectorMarket(
+        rules.market,
+        scenarios,
+        len(names),
+        initial_wealth=rules.initial_wealth,
+        half_spread=rules.half_spread,
+        borrow_rate=rules.borrow_rate,
+        wind_down=rules.wind_down,
+        history_length=max(wanted.values(), default=0),
+        dtype=torch.float64,
+    )
+    ledger = Ledger(market)
+    for step in range(market.episode_length):
+        bar = scenarios.warmup + step
+        seen = market.observe()
+        weights = torch.zeros_like(seen.weight)  # [B, N, A]; an absent seat holds cash
+        for seat, agent in agents.items():
+            signal = scenarios.signal if rules.allow_cheats and getattr(agent, "is_cheat", False) else None
+            view = _own_view(seen, seat, wanted[seat], None if signal is None else signal[:, bar].clone())
+            start = time.perf_counter()
+            weights[:, seat] = _decide(seat, agent, view, generators[seat])
+            ledger.seconds[seat] += time.perf_counter() - start
+        before, quotes = market.state, market.quotes
+        expected = None
+        if scenarios.expected_open is not None and scenarios.expected_close is not None:
+            expected = scenarios.expected_open[:, bar], scenarios.expected_close[:, bar]
+        fills = market.step(weights).fills
+        ledger.record(before, quotes, fills, market.state, expected)
+    return ledger
+
+
+def _seat_agent(seat: int, entrant: Entrant) -> Agent:
+    """A new agent, ready to play: what it remembers of an earlier match cannot reach this one."""
+    try:
+        agent = make_agent(entrant.agent, entrant.params)
+        agent.reset()
+    except (Exception, SystemExit) as error:
+        raise _forfeit(seat, "could not be made", error) from error
+    return agent
+
+
+def _history_length(seat: int, agent: Agent) -> int:
+    length = agent.history_length
+    if isinstance(length, bool) or not isinstance(length, int) or length < 0:
+        raise Forfeit(seat, f"history_length is {length!r}, expected a whole number >= 0")
+    return length
+
+
+def _own_view(seen: Observation, seat: int, history_length: int, signal: Tensor | None) -> Observation:
+    """What the seat is given: copies of the small fields, so that writing into them reaches nobody else.
+
+    The history is a view (copying it for every seat would cost more than the market); it is cut to the length that the
+    agent asked for, so that nobody sees more because of who else plays.
+    """
+    view = seat_view(seen, seat)
+    history = None if view.history is None or not history_length else view.history[..., -history_length:, :]
+    small: dict[str, Any] = {
+        name: value.clone() for name, value in view._asdict().items() if isinstance(value, Tensor) and name != "history"
+    }
+    return view._replace(**small)._replace(history=history, signal=signal)
+
+
+def _decide(seat: int, agent: Agent, view: Observation, generator: torch.Generator) -> Tensor:
+    """The seat's target weights [B, A], or Forfeit."""
+    version = 0 if view.history is None else view.history._version
+    shape, dtype = view.weight.shape, view.weight.dtype
+    try:
+        answer = agent.act(view, generator)
+    except (Exception, SystemExit) as error:  # an agent that calls sys.exit() must not end the tournament
+        raise _forfeit(seat, "raised", error) from error
+    if view.history is not None and view.history._version != version:
+        raise Forfeit(seat, "wrote into the shared price history")
+    if isinstance(answer, np.ndarray) and answer.dtype.kind in "fiub":
+        answer = torch.from_numpy(answer.copy())
+    if not isinstance(answer, Tensor) or answer.is_complex():
+        kind = answer.dtype if isinstance(answer, Tensor | np.ndarray) else type(answer).__name__
+        raise Forfeit(seat, f"returned {kind}, expected a tensor of real weights")
+    if answer.shape != shape:
+        raise Forfeit(seat, f"returned weights of shape {tuple(answer.shape)}, expected {tuple(shape)}")
+    try:
+        return answer.detach().to("cpu", dtype)
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # a meta or quantised tensor holds no weights
+        raise _forfeit(seat, "returned weights that cannot be read", error) from error
+
+
+def _forfeit(seat: int, what: str, error: BaseException) -> Forfeit:
+    """In one line that is the same in every process: memory addresses are left out."""
+    line = " ".join(f"{what} {type(error).__name__}: {error}".split())
+    return Forfeit(seat, re.sub(r"\b0x[0-9a-fA-F]+", "0x", line)[:MAX_REASON], traceback.format_exc())
