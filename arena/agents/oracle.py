@@ -7,45 +7,46 @@ import torch
 from torch import Tensor
 
 from arena.agents.rule import Rule
-from arena.agents.weights import rebalance, scale_to_gross
+from arena.agents.shrinkage import shrunk_covariance
+from arena.agents.weights import scale_to_gross
 from arena.envs.types import Observation
 
 
 @dataclass(frozen=True)
 class Oracle(Rule):
-    """Trades on the signal of a synthetic market, for as long as it is expected to last.
+    """Holds what the hidden signal of a synthetic market favours, hedged, and moves there step by step.
 
-        edge = max(|s| (1 + a + a**2 + ...) - cost, 0),   a = 2**(-dt / half_life),   weight ~ sgn(s) edge / sigma**2
+        aim ~ Sigma**-1 s, scaled to sum |aim| = gross;   order = speed * (aim - weight)
 
-    s      predictable open-to-close return of the next bar     [fraction]
-    a      decay of the signal per bar: the sum is what a position earns until the signal is gone
-    sigma  volatility                                           [1/sqrt(day)]
+    s      predictable open-to-close return of the next bar    [fraction]
+    Sigma  shrunk covariance of displayed returns              [per bar]
 
-    half_life  of the signal [trading days];   cost_bps  of a round trip, below which an asset is not worth a trade
-    gross  sum of absolute weights;   band  no-trade band in units of 1/A
+    All signals fade at one rate, so what a position is expected to earn until they are gone is proportional to s. With
+    costs it is then best to trade a constant share of the gap per bar towards the frictionless portfolio: Garleanu,
+    Pedersen (2013), "Dynamic Trading with Predictable Returns and Transaction Costs", Journal of Finance 68:2309.
+
+    speed  share of the gap per bar;   window  bars of the covariance;   gross  sum of absolute weights aimed at
     """
 
     is_cheat: ClassVar[bool] = True
 
-    half_life: float = 20.0
-    cost_bps: float = 30.0
+    speed: float = 0.2
+    window: int = 60
     gross: float = 1.0
-    band: float = 0.25
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.half_life == 0:
-            raise ValueError("Oracle: half_life is 0, expected a positive number of trading days")
+    @property
+    def history_length(self) -> int:
+        """The window."""
+        return self.window
 
     def act(self, observation: Observation, generator: torch.Generator) -> Tensor:
-        """Weights [B, A]."""
+        """Weights [B, A]; without a signal in the market a ValueError."""
         signal = observation.signal
         if signal is None:
             raise ValueError(
                 "Oracle: observation.signal is None, expected [B, A]; "
                 "the oracle plays in synthetic markets in signal mode only"
             )
-        bars_earned = 1 / (1 - 2 ** (-observation.dt / self.half_life))
-        edge = (signal.abs() * bars_earned - self.cost_bps * 1e-4).clamp_min(0)
-        score = torch.sign(signal) * edge / observation.volatility.square()
-        return rebalance(observation, scale_to_gross(score, self.gross), band=self.band)
+        score = torch.linalg.solve(shrunk_covariance(self.closes(observation)), signal)
+        aim = scale_to_gross(score, self.gross)
+        return observation.weight + self.speed * (aim - observation.weight)

@@ -5,6 +5,8 @@ import torch
 
 from arena.agents.fake_observation import fake_observation
 from arena.agents.registry import make_agent
+from arena.agents.shrinkage import shrunk_covariance
+from arena.data.types import CLOSE
 
 PRICE, NAV, ADV, SIGMA = 50.0, 2e6, 4e5, 0.02  # currency/share, currency, shares/day, 1/sqrt(day)
 
@@ -48,25 +50,35 @@ def test_fader_never_aims_beyond_its_gross():
     assert float(make_agent("fader", {"speed": 1.0}).act(observation, torch.Generator())) == pytest.approx(-1.0)
 
 
-def signalled(signal, weight=None):
+def signalled(signal, moves, weight=None):
+    """A market with a hidden signal [A] and displayed log returns `moves` [A, C - 1]."""
     signal = torch.tensor([signal], dtype=torch.float64)
     held = torch.zeros_like(signal) if weight is None else torch.tensor([weight], dtype=torch.float64)
-    return fake_observation(1, signal.shape[1], 0)._replace(
-        signal=signal, weight=held, volatility=torch.full_like(signal, SIGMA)
-    )
+    observation = fake_observation(1, signal.shape[1], moves.shape[1] + 1)
+    history = observation.history.clone()
+    history[0, ..., CLOSE] = 100 * torch.cat([torch.zeros_like(moves[:, :1]), moves.cumsum(-1)], -1).exp()
+    return observation._replace(signal=signal, weight=held, history=history)
 
 
-def test_oracle_trades_with_the_signal_where_it_pays():
-    # A half-life of 20 days sums to 29.4 bars: 1e-5 is worth 2.9 bps, less than a round trip.
-    weight = make_agent("oracle").act(signalled([0.002, -0.001, 1e-5]), torch.Generator())[0]
-    lasts = 1 / (1 - 2 ** (-1 / 20))
-    edge = [0.002 * lasts - 0.003, 0.001 * lasts - 0.003]
-    assert weight.tolist() == pytest.approx([edge[0] / sum(edge), -edge[1] / sum(edge), 0.0])
+def together(bars=59):
+    """Two assets that move as one, but for a little noise."""
+    noise = torch.randn((3, bars), generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return SIGMA * (noise[:1] + 0.3 * noise[1:])
 
 
-def test_oracle_without_a_signal_owns_nothing_and_without_a_signal_field_refuses():
+def test_oracle_moves_a_fifth_of_the_way_to_the_hedged_signal():
+    observation = signalled([0.002, 0.001], together(), weight=[0.1, 0.2])
+    aim = torch.linalg.inv(shrunk_covariance(observation.history[0, ..., CLOSE])) @ observation.signal[0]
+    aim = aim / aim.abs().sum()
+    assert aim[0] > 0 > aim[1]  # the weaker of two look-alikes hedges the stronger
+    found = make_agent("oracle").act(observation, torch.Generator())[0]
+    assert found.tolist() == pytest.approx((0.8 * observation.weight[0] + 0.2 * aim).tolist())
+
+
+def test_oracle_without_a_signal_leaves_and_without_a_signal_field_refuses():
     agent = make_agent("oracle")
     assert agent.is_cheat
-    assert float(agent.act(signalled([0.0, 0.0]), torch.Generator()).abs().sum()) == 0
+    observation = signalled([0.0, 0.0], together(), weight=[0.5, -0.5])
+    assert agent.act(observation, torch.Generator()).tolist() == [pytest.approx([0.4, -0.4])]
     with pytest.raises(ValueError, match=r"observation.signal is None.*signal mode"):
-        agent.act(signalled([0.0])._replace(signal=None), torch.Generator())
+        agent.act(observation._replace(signal=None), torch.Generator())

@@ -139,7 +139,6 @@ def test_descriptions_are_complete():
         ("momentum", {"gross": float("nan")}, "Momentum: gross is nan, expected a finite number >= 0"),
         ("macd", {"fast": 30}, "Macd: fast is 30, expected less than slow, which is 26"),
         ("rsi", {"oversold": 60}, "oversold in [0, 50]"),
-        ("oracle", {"half_life": 0}, "half_life is 0, expected a positive number"),
         ("nowhere.py:Agent", None, "agent 'nowhere.py:Agent': no file /"),
         ("{file}", None, "names a file only, expected file and class: "),
         ("{file}:Missing", None, "no 'Missing' in {file}; it defines Batched, Single, dip,"),
