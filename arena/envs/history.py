@@ -1,5 +1,7 @@
 """The bars that agents see: reference bars moved by the displacement the agents caused."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -8,8 +10,8 @@ from arena.envs.storage import stack
 from arena.envs.types import Fills
 
 
-def displayed_bar(bar: Tensor, before: Tensor, after: Tensor, fills: Fills) -> Tensor:
-    """The public bar [6, B, A] made of the reference bar [6, B, A] and what agents did in it.
+def displayed_bar(bar: Sequence[Tensor], before: Tensor, after: Tensor, fills: Fills) -> Tensor:
+    """The public bar [6, B, A] made of the reference bar (6 times [B, A]) and what agents did in it.
 
         O' = O (1 + I_pre)     C' = C (1 + I_post)     V' = V + |X|     amount' = amount + |X| P
         H' = max(O', P, C', H (1 + I_post))            L' = min(O', P, C', L (1 + I_post))
@@ -20,7 +22,6 @@ def displayed_bar(bar: Tensor, before: Tensor, after: Tensor, fills: Fills) -> T
     lift = 1.0 + after
     open_, close = bar[OPEN] * (1.0 + before), bar[CLOSE] * lift
     volume = fills.net_flow.abs()
-    # Without flow P is the open; a bar in which nothing traded has no price to show.
     high = torch.maximum(torch.maximum(open_, close), torch.maximum(fills.price, bar[HIGH] * lift))
     low = torch.minimum(torch.minimum(open_, close), torch.minimum(fills.price, bar[LOW] * lift))
     shown = [open_, high, low, close, bar[VOLUME] + volume, bar[AMOUNT] + volume * fills.price]
@@ -36,9 +37,12 @@ class DisplayedHistory:
     """
 
     def __init__(self, rows: Tensor):
-        """Start with `rows` [length, K, B, A], oldest first."""
+        """Start with dense `rows` [length, K, B, A], oldest first."""
         self._length = rows.shape[0]
-        self._buffer = torch.cat([rows, torch.empty_like(rows)])
+        shape = (2 * self._length, *rows.shape[1:])
+        row_strides = rows.stride()  # rows keep the memory order they come in
+        self._buffer = torch.empty_strided(shape, row_strides, dtype=rows.dtype, device=rows.device)
+        self._buffer[: self._length] = rows
         self._end = self._length
 
     def push(self, row: Tensor) -> None:

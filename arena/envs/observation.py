@@ -83,7 +83,8 @@ def observe(
         scaled = forecast * inverse_volatility.unsqueeze(-1)
         forecast_return, forecast_spread = shared(scaled[..., :-1]), shared(scaled[..., -1])
         present = torch.ones_like(state.nav)
-    steps = steps_taken.reshape(-1, 1).expand(state.nav.shape)
+    steps = steps_taken.reshape(-1, 1)
+    time_left = (1.0 - steps / episode_length).to(state.nav.dtype).expand(state.nav.shape)
     reduce_only = quotes.reduce_only.unsqueeze(-1) | state.margin_call | ~state.alive
     return Observation(
         returns=shared(stack(returns)),
@@ -99,10 +100,10 @@ def observe(
         net_leverage=total(shown_weight, -1).clamp(-LEVERAGE_BOUND, LEVERAGE_BOUND),
         drawdown=1.0 - state.nav / state.peak_nav,
         growth=utility(state.nav / initial_nav.unsqueeze(-1)),
-        time_left=(1.0 - steps / episode_length).to(state.nav.dtype),
+        time_left=time_left,
         reduce_only=reduce_only.to(state.nav.dtype),
         forecast_present=present,
-        step=steps,
+        step=steps.expand(state.nav.shape),
         alive=state.alive,
         volatility=shared(quotes.volatility),
         adv_weight=shared(quotes.adv * tape.ref_price) * inverse_nav.unsqueeze(-1),

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from arena.data.types import CLOSE, OPEN, VOLUME, Scenarios
+from arena.data.types import AMOUNT, CLOSE, HIGH, LOW, OPEN, VOLUME, Scenarios
 from arena.envs.history import DisplayedHistory, displayed_bar
 from arena.envs.impact import decay, displacement
 from arena.envs.market import initial_state, step
@@ -14,7 +14,9 @@ from arena.envs.observation import RETURN_WINDOWS, PublicTape, observe
 from arena.envs.reward import growth_reward
 from arena.envs.types import Fills, MarketParams, MarketState, Observation, Quotes, Step
 
-FORECAST_VOLUME = 6  # row of the tape after the six channels of a bar
+# Rows of the tape. The last three are kept only where agents ask for full bars.
+TAPE_OPEN, TAPE_CLOSE, TAPE_VOLUME, TAPE_FORECAST_VOLUME, TAPE_HIGH, TAPE_LOW, TAPE_AMOUNT = range(7)
+FULL_BAR = (TAPE_OPEN, TAPE_HIGH, TAPE_LOW, TAPE_CLOSE, TAPE_VOLUME, TAPE_AMOUNT)  # in the order of CHANNELS
 MIN_WARMUP = max(RETURN_WINDOWS) + 1
 
 
@@ -66,10 +68,11 @@ class VectorMarket:
         self._batch_last = num_assets < 16 if batch_last is None else batch_last
         self._dtype, self._device = dtype, torch.device(device)
 
-        # The tape is kept [T, channels, W, A] so that a step reads one block of it.
+        # The tape is kept [T, rows, W, A] so that a step reads one block of it.
         bars = scenarios.bars.permute(1, 3, 0, 2)
         bar_volume = scenarios.bar_volume.permute(1, 0, 2).unsqueeze(1)
-        self._tape = self._arrange(torch.cat([bars, bar_volume], 1).to(self._device, dtype))
+        rows = [bars[:, [OPEN, CLOSE, VOLUME]], bar_volume] + [bars[:, [HIGH, LOW, AMOUNT]]] * bool(history_length)
+        self._tape = self._arrange(torch.cat(rows, 1).to(self._device, dtype))
         self._tradable = self._arrange(scenarios.tradable.permute(1, 0, 2).to(self._device))
         self._volatility = self._arrange(scenarios.volatility.to(self._device, dtype))
         self._adv = self._arrange(scenarios.adv.to(self._device, dtype))
@@ -89,21 +92,22 @@ class VectorMarket:
         self.steps_taken = 0
         self._episode_volatility = self._pick(self._volatility)
         self._episode_adv = self._pick(self._adv)
-        first = self._pick(self._tape[self.warmup - 1])  # [7, B, A] the last bar of the warm-up
-        typical = (self._episode_adv * first[CLOSE]).median(-1).values
+        first = self._pick(self._tape[self.warmup - 1])  # [rows, B, A] the last bar of the warm-up
+        typical = (self._episode_adv * first[TAPE_CLOSE]).median(-1).values
         self.initial_nav = self._initial_wealth * self.num_assets * typical  # [B]
         cash = self.initial_nav.unsqueeze(-1).expand(-1, self.num_agents)
         self.state = _map(initial_state(self.params, cash.contiguous(), self.num_assets), self._arrange_state)
         length = max(MIN_WARMUP, self.history_length)
         rows = self._pick(self._tape[self.warmup - length : self.warmup])
-        self._history = DisplayedHistory(rows[:, :FORECAST_VOLUME] if self.history_length else rows[:, CLOSE, None])
+        shown = rows[:, FULL_BAR if self.history_length else (TAPE_CLOSE,)]
+        self._history = DisplayedHistory(self._arrange(shown))
         self._public = PublicTape(
-            ref_price=first[CLOSE],
-            close=first[CLOSE],
+            ref_price=first[TAPE_CLOSE],
+            close=first[TAPE_CLOSE],
             past_closes=self._past_closes(0),
-            volume=first[VOLUME],
-            expected_volume=first[FORECAST_VOLUME],
-            net_flow=torch.zeros_like(first[CLOSE]),
+            volume=first[TAPE_VOLUME],
+            expected_volume=first[TAPE_FORECAST_VOLUME],
+            net_flow=torch.zeros_like(first[TAPE_CLOSE]),
         )
         self.quotes = self._next_quotes()
         return self.observe().flat
@@ -132,7 +136,7 @@ class VectorMarket:
             self._arrange_state(weights.to(self._device, self._dtype)),
         )
         self.state, fills, self._public, shown, obs, reward = result
-        self._history.push(shown if self.history_length else shown[CLOSE, None])
+        self._history.push(shown)
         self.steps_taken += 1
         ended = self.steps_taken == self.episode_length
         truncated = torch.full_like(self.state.alive, ended)
@@ -172,14 +176,14 @@ class VectorMarket:
     def _next_quotes(self) -> Quotes:
         """Quotes of the coming step; after the last one the final bar stands in, so that observe() still works."""
         index = min(self.warmup + self.steps_taken, self._tape.shape[0] - 1)
-        bar = self._bar = self._pick(self._tape[index])  # [7, B, A] the bar of the coming step
+        bar = self._bar = self._pick(self._tape[index])  # [rows, B, A] of the coming step
         return Quotes(
             ref_price=self._public.ref_price,
-            fill_price=bar[OPEN],
-            next_ref_price=bar[CLOSE],
+            fill_price=bar[TAPE_OPEN],
+            next_ref_price=bar[TAPE_CLOSE],
             volatility=self._episode_volatility,
             adv=self._episode_adv,
-            bar_volume=bar[FORECAST_VOLUME],
+            bar_volume=bar[TAPE_FORECAST_VOLUME],
             half_spread=self._half_spread,
             borrow_rate=self._borrow_rate,
             tradable=self._pick(self._tradable[index]),
@@ -195,7 +199,7 @@ class VectorMarket:
 
     def _past_closes(self, shift: int) -> tuple[Tensor, ...]:
         """Displayed closes `window - shift` bars back; shift 1 looks from the bar about to be shown."""
-        close = CLOSE if self.history_length else 0
+        close = CLOSE if self.history_length else 0  # channel of a displayed bar
         return tuple(self._history.row(window - shift)[close] for window in RETURN_WINDOWS)
 
     def _arrange(self, x: Tensor) -> Tensor:
@@ -229,20 +233,25 @@ def _transition(
 ) -> tuple[MarketState, Fills, PublicTape, Tensor, Tensor, Tensor]:
     """Step, show the bar, observe, reward: pure, so that it compiles into few loops over memory.
 
-    bar [7, B, A]: the six channels of the reference bar and its forecast volume; the rest as in VectorMarket.step.
+    bar [4 or 7, B, A]: rows of the tape for the bar of this step; the rest as in VectorMarket.step. The displayed bar
+    that comes back has all six channels [6, B, A] or the close alone [1, B, A].
     """
     new_state, fills = step(params, state, quotes, weights)
-    before = displacement(params, quotes, decay(params, state.imbalance), new_state.impact_scale)
     after = displacement(params, quotes, new_state.imbalance, new_state.impact_scale)
-    shown = displayed_bar(bar, before, after, fills)
+    close = bar[TAPE_CLOSE] * (1.0 + after)
     public = PublicTape(
         ref_price=quotes.next_ref_price,
-        close=shown[CLOSE],
+        close=close,
         past_closes=past_closes,
-        volume=shown[VOLUME],
-        expected_volume=bar[FORECAST_VOLUME],
+        volume=bar[TAPE_VOLUME] + fills.net_flow.abs(),
+        expected_volume=bar[TAPE_FORECAST_VOLUME],
         net_flow=fills.net_flow,
     )
+    if bar.shape[0] == len(FULL_BAR) + 1:
+        before = displacement(params, quotes, decay(params, state.imbalance), new_state.impact_scale)
+        shown = displayed_bar([bar[row] for row in FULL_BAR], before, after, fills)
+    else:
+        shown = close.unsqueeze(0)
     coming = quotes._replace(reduce_only=reduce_only)
     seen = observe(params, new_state, coming, public, initial_nav, steps_taken, episode_length, forecast)
     reward = growth_reward(state.nav, new_state.nav, initial_nav.unsqueeze(-1))
