@@ -60,7 +60,8 @@ def orders_from_weights(
     kept = total(torch.where(finite, 0.0, state.position.abs() * price / nav_safe), -1)
     room = (params.max_gross_leverage - kept).clamp(min=0.0)
     gross = total(wanted.abs(), -1)
-    scale = torch.where(gross > room, room / torch.where(gross > 0, gross, 1.0), 1.0).unsqueeze(-1)
+    # Divide only where the quotient is used: near gross = 0 its slope overflows, and 0 * inf is a NaN gradient.
+    scale = torch.where(gross > room, room / torch.where(gross > room, gross, 1.0), 1.0).unsqueeze(-1)
     orders = wanted * scale * nav_safe / price - state.position
     too_small = orders.abs() * price < params.min_order * nav_safe
     orders = torch.where(finite & ~too_small, orders, 0.0)
