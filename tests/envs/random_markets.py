@@ -55,10 +55,10 @@ def rules(draw: st.DrawFn, num_agents: int, **fixed: object) -> MarketParams:
 
 
 @st.composite
-def markets(draw: st.DrawFn, max_agents: int = 5, constant_price: bool = False, **fixed: object) -> Market:
-    """A market with up to 3 x max_agents x 3 entries, rules included; `fixed` are fields of MarketParams."""
+def markets(draw: st.DrawFn, min_agents: int = 1, constant_price: bool = False, **fixed: object) -> Market:
+    """Up to 3 markets, 5 agents, 3 assets, rules included; `fixed` are fields of MarketParams."""
     num_markets, num_assets = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    num_agents = draw(st.integers(1, max_agents))
+    num_agents = draw(st.integers(min_agents, 5))
     params = draw(rules(num_agents, **fixed))
     return random_market(params, draw(SEEDS), (num_markets, num_agents, num_assets), constant_price)
 
