@@ -30,7 +30,8 @@ def growth_figure(leaderboard: Mapping[str, Any]) -> Figure:
         traces.append(_interval_trace(entries, "growth_raw", 1e4, "raw", MUTED, 0.18))
     name = "luck of the prices removed" if traces else "growth"
     traces.append(_interval_trace(entries, "growth", 1e4, name, ACCENT, 0.0))
-    figure = _forest(traces, entries, "growth", 1e4, "growth per game above cash [bps]", 0.0)
+    above = " above cash" if leaderboard["cash"] else ""
+    figure = _forest(traces, entries, "growth", 1e4, f"growth per game{above} [bps]", 0.0)
     figure["layout"]["showlegend"] = len(traces) > 1
     return figure
 
@@ -111,8 +112,13 @@ def _interval_trace(
     """Points with error bars; an entrant without an interval has a bare point. `shift` moves the row down."""
     known = [(place, entry) for place, entry in enumerate(entries) if entry[field] is not None]
     value = [entry[field] * scale for _, entry in known]
-    low = [value[i] - (entry[f"{field}_low"] or entry[field]) * scale for i, (_, entry) in enumerate(known)]
-    high = [(entry[f"{field}_high"] or entry[field]) * scale - value[i] for i, (_, entry) in enumerate(known)]
+    has_interval = [entry[f"{field}_low"] is not None for _, entry in known]
+    low = [
+        (entry[field] - entry[f"{field}_low"]) * scale if has else 0.0 for has, (_, entry) in zip(has_interval, known)
+    ]
+    high = [
+        (entry[f"{field}_high"] - entry[field]) * scale if has else 0.0 for has, (_, entry) in zip(has_interval, known)
+    ]
     return {
         "type": "scatter",
         "mode": "markers",

@@ -18,8 +18,9 @@ def write_plots(folder: Path, leaderboard: Mapping[str, Any], bands: Mapping[str
     """Write growth.png, rating.png, costs.png and, given paths, wealth.png; returns what was written."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = leaderboard["agents"]
+    above = " above cash" if leaderboard["cash"] else ""
     written = [
-        _forest(folder / "growth.png", entries, "growth", 1e4, "growth per game above cash [bps]", 0.0),
+        _forest(folder / "growth.png", entries, "growth", 1e4, f"growth per game{above} [bps]", 0.0),
         _forest(folder / "rating.png", entries, "rating", 1.0, "Plackett-Luce rating, cash = 1000", 1000.0),
         _costs(folder / "costs.png", entries),
     ]

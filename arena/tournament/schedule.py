@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from arena.tournament.types import Lineup, Unit
 
-NUM_RESTARTS = 64  # of the greedy design; the best one is kept
+NUM_RESTARTS = 8  # of the design; the best one is kept
+NUM_SWAPS = 2000  # tried per restart
 
 
 def build_lineups(agents: Sequence[str], num_seats: int, seed: int, num_lineups: int | None = None) -> list[Lineup]:
@@ -35,8 +36,12 @@ def build_lineups(agents: Sequence[str], num_seats: int, seed: int, num_lineups:
             f"lineups; seat rotations are duplicates. Ask for 1 to {possible}, or for more scenarios"
         )
     generator = np.random.default_rng([seed, num_agents, num_seats, num_lineups])
-    designs = (_greedy_design(num_agents, num_seats, num_lineups, generator) for _ in range(NUM_RESTARTS))
-    best = min(designs, key=_unevenness)
+    best = _greedy_design(num_agents, num_seats, num_lineups, generator)
+    for _ in range(NUM_RESTARTS if num_lineups > 1 and num_seats < num_agents else 0):
+        if _unevenness(best) == (0, _least_meetings(num_agents, num_seats, num_lineups)):
+            break
+        design = _greedy_design(num_agents, num_seats, num_lineups, generator)
+        best = min(best, _even_meetings(design, num_agents, generator), key=_unevenness)
     return [Lineup(index, tuple(agents[member] for member in seats)) for index, seats in enumerate(_assign_seats(best))]
 
 
@@ -87,6 +92,52 @@ def _greedy_design(
         appearances[members] += 1
         meetings[np.ix_(members, members)] += 1
     return design
+
+
+def _even_meetings(design: NDArray[np.int64], num_agents: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Swap members between lineups while the sum of squared meetings does not grow; appearances stay as they are."""
+    members = [set(row) for row in design.tolist()]
+    present = np.zeros((len(design), num_agents), dtype=np.int64)
+    np.put_along_axis(present, design, 1, axis=1)
+    meetings = present.T @ present
+    target = _least_meetings(num_agents, design.shape[1], len(design))
+    total = int(np.square(meetings).sum())
+    pairs = generator.integers(0, (len(members), len(members) - 1), (NUM_SWAPS, 2)).tolist()
+    for first, second in pairs:
+        if total <= target:
+            break
+        second += second >= first  # any but the first
+        only_first, only_second = members[first] - members[second], members[second] - members[first]
+        if not only_first:
+            continue
+        a = sorted(only_first)[generator.integers(len(only_first))]
+        b = sorted(only_second)[generator.integers(len(only_second))]
+        losing, gaining = list(only_first - {a}), list(only_second - {b})  # whom a leaves, and whom it joins
+        change = (meetings[b, losing] - meetings[a, losing] + 1).sum()
+        change += (meetings[a, gaining] - meetings[b, gaining] + 1).sum()
+        if change > 0:
+            continue
+        total += 4 * int(change)  # both halves of the symmetric matrix, and (n + 1)^2 - n^2 = 2n + 1
+        for group, joins, leaves in ((losing, b, a), (gaining, a, b)):
+            meetings[joins, group] += 1
+            meetings[group, joins] += 1
+            meetings[leaves, group] -= 1
+            meetings[group, leaves] -= 1
+        members[first] = members[first] - {a} | {b}
+        members[second] = members[second] - {b} | {a}
+    return np.array([sorted(row) for row in members])
+
+
+def _least_meetings(num_agents: int, num_seats: int, num_lineups: int) -> int:
+    """Lower bound of the sum of squared meetings: appearances and pairs both as equal as integers can be."""
+
+    def least(total: int, cells: int) -> int:
+        each, over = divmod(total, cells)
+        return over * (each + 1) ** 2 + (cells - over) * each**2
+
+    pairs = num_agents * (num_agents - 1) // 2
+    meetings = num_lineups * num_seats * (num_seats - 1) // 2
+    return least(num_lineups * num_seats, num_agents) + (2 * least(meetings, pairs) if pairs else 0)
 
 
 def _unevenness(design: NDArray[np.int64]) -> tuple[int, int]:

@@ -197,13 +197,16 @@ def _mismatch(unit: Unit, table: "pa.Table") -> str:
 
 
 def _write(path: Path, table: "pa.Table") -> Path:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
     os.close(handle)
     try:
-        pq.write_table(table, name, compression="zstd", write_page_checksum=True)
+        # A dictionary of floats that do not repeat would only add to the size.
+        keys = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
+        pq.write_table(table, name, compression="zstd", use_dictionary=keys, write_page_checksum=True)
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
