@@ -47,19 +47,24 @@ def disjoint_starts(num_bars: int, warmup: int, episode_length: int, gap: int = 
 
     A warm-up may reach into the episode before it: it is history, which every scenario may know.
     """
+    last = _last_start(num_bars, warmup, episode_length)
+    return torch.arange(0, last + 1, episode_length + gap)
+
+
+def random_starts(num_bars: int, warmup: int, episode_length: int, count: int, generator: torch.Generator) -> Tensor:
+    """First bars [count] of windows drawn evenly from all that fit; they overlap, so they are for training only."""
+    last = _last_start(num_bars, warmup, episode_length)
+    return torch.randint(0, last + 1, (count,), generator=generator)
+
+
+def _last_start(num_bars: int, warmup: int, episode_length: int) -> int:
     last = num_bars - warmup - episode_length
     if last < 0:
         raise ValueError(
             f"{num_bars} bars hold no window of warm-up {warmup} and episode {episode_length}; "
             f"expected at least {warmup + episode_length}: bring more bars or shorten the episode"
         )
-    return torch.arange(0, last + 1, episode_length + gap)
-
-
-def random_starts(num_bars: int, warmup: int, episode_length: int, count: int, generator: torch.Generator) -> Tensor:
-    """First bars [count] of windows drawn evenly from all that fit; they overlap, so they are for training only."""
-    last = int(disjoint_starts(num_bars, warmup, episode_length, num_bars)[0]) + num_bars - warmup - episode_length
-    return torch.randint(0, last + 1, (count,), generator=generator)
+    return last
 
 
 def _windows(x: Tensor, starts: Tensor, length: int) -> Tensor:
