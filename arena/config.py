@@ -42,14 +42,16 @@ class DataConfig(Section):
         "signal", description="synthetic: with a predictable part, so that skill exists, or an exact martingale"
     )
     num_assets: Count = Field(8, ge=1, description="synthetic: assets per market")
-    scenarios: Count = Field(256, ge=1, description="markets to play; of bars at most, as many windows as fit")
+    scenarios: Count = Field(1024, ge=1, description="markets to play; of bars at most, as many windows as fit")
     episode_length: Count = Field(120, ge=1, description="steps of a match [bars]")
     warmup: Count = Field(60, ge=21, description="history before the first decision [bars]")
     drift_per_year: Number = Field(0.06, ge=-1, le=1, description="synthetic: expected return [1/year]")
     signal_ic: Number = Field(0.08, ge=0, lt=1, description="synthetic: correlation of signal and next return [-]")
     signal_half_life: Number = Field(20.0, gt=0, description="synthetic: of the signal [trading days]")
     dir: Path | None = Field(None, description="bars: a folder with one CSV or Parquet file per symbol, or one file")
-    fill: Literal["none", "drop", "hold"] = Field("hold", description="bars: what to do with missing bars")
+    fill: Literal["error", "halt", "intersect", "drop_symbols"] = Field(
+        "error", description="bars: what to do about bad and missing ones; see arena.data.bars.load_bars"
+    )
     symbols: tuple[str, ...] | None = Field(None, description="bars: the ones to trade; all if left out")
     gap: Count = Field(20, ge=0, description="bars: left out between two windows [bars]")
 
@@ -113,9 +115,9 @@ class ScheduleConfig(Section):
 
     seats: Count | None = Field(None, ge=1, description="agents per market; the whole field if left out")
     lineups: Count | None = Field(None, ge=1, description="different lineups; balanced and few if left out")
-    batch_size: Count = Field(64, ge=1, description="scenarios in one unit of work; part of the result's identity")
+    batch_size: Count = Field(128, ge=1, description="scenarios in one unit of work; part of the result's identity")
     allow_cheats: bool = Field(False, description="admit agents that see what no trader can know")
-    paths_mb: Number = Field(50.0, ge=0, description="most that the stored per-step paths may take [MB]")
+    paths_mb: Number = Field(10.0, ge=0, description="most that the stored per-step paths may take [MB]")
 
 
 class RayConfig(Section):
@@ -167,8 +169,6 @@ class TournamentConfig(Section):
                 "in fair mode it must equal market.cash_rate_per_year, or holding is paid and the market is not fair",
                 data.drift_per_year,
             )
-        if data.source == "bars" and data.dir is None:
-            raise _refusal("data.dir", "the bars need a folder: give --data DIR", None)
         if market.wind_down > data.episode_length:
             raise _refusal(
                 "market.wind_down", f"longer than the episode of {data.episode_length} bars", market.wind_down

@@ -1,0 +1,192 @@
+"""What the scripts and the `arena` command call. Says first what will be done, then does it; one sentence on bad input.
+
+Nothing heavy is imported before the config is known to be good.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from arena.config import TournamentConfig
+from arena.config_file import ConfigError, load_config, override
+
+BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
+PIPE_WIDTH = 130  # columns where there is no terminal to ask
+DESCRIPTION = """\
+Lets agents trade one market and ranks them. Besides the fields below:
+--config FILE (YAML, departures from the defaults),
+--data DIR (your daily OHLCV files; short for --data.source bars --data.dir DIR),
+--resume RUN (finish an interrupted run folder; only --ray.* may be given with it).
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`arena tournament ...` and `arena check ...`."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    commands = {"tournament": tournament, "check": check}
+    if given and given[0] in commands:
+        return commands[given[0]](given[1:])
+    print("usage: arena tournament [options]  |  arena check AGENT [name=value ...]\n--help after a command tells more")
+    return 0 if not given or given[0] in ("-h", "--help") else BAD_INPUT
+
+
+def tournament(arguments: Sequence[str]) -> int:
+    """Plan, play, rank; returns the exit code."""
+    command = _command(arguments)
+    try:
+        config, run = _configure(arguments)
+        return _run(config, run, command)
+    except ConfigError as error:
+        return _refuse(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def check(arguments: Sequence[str]) -> int:
+    """Test one agent against the contract before it enters; returns the exit code."""
+    parser = argparse.ArgumentParser("arena check", description="Tests an agent against the contract of a match.")
+    parser.add_argument("agent", help='a built-in name, "package.module:Class" or "path/to/file.py:Class"')
+    parser.add_argument("params", nargs="*", metavar="name=value", help="parameters of the agent")
+    options = parser.parse_args(arguments)
+    import yaml
+
+    from arena.agents.contracts import check_agent
+    from arena.agents.registry import make_agent
+
+    try:
+        params = {name: yaml.safe_load(value) for name, _, value in (item.partition("=") for item in options.params)}
+        check_agent(make_agent(options.agent, params), options.agent)
+    except ValueError as error:
+        return _refuse(error)
+    print(f"{options.agent} keeps the contract")
+    return 0
+
+
+def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]:
+    """The config, and the folder to resume if there is one."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--config", "--data", "--resume"):
+        parser.add_argument(name, type=Path)
+    parser.error = _fail  # type: ignore[method-assign]
+    options, flags = parser.parse_known_args(list(arguments))
+    if options.resume:
+        return _resumed(options, flags), options.resume
+    if options.data:
+        flags += ["--data.source", "bars", "--data.dir", str(options.data)]
+    config = load_config(options.config, flags, DESCRIPTION)
+    if config.data.source == "bars":
+        if config.data.dir is None:
+            raise ConfigError("the config asks for bars: say where they are with --data DIR")
+        if not config.data.dir.exists():
+            raise ConfigError(f"--data {config.data.dir}: no such file or folder")
+    return config, None
+
+
+def _resumed(options: argparse.Namespace, flags: Sequence[str]) -> TournamentConfig:
+    """The config that the run began with; where the work is done may change."""
+    from arena.tournament.run_folder import open_run
+
+    saved = open_run(options.resume)
+    config = override(saved, flags, DESCRIPTION) if flags else saved
+    if options.config or options.data or config.model_copy(update={"ray": saved.ray}) != saved:
+        raise ConfigError("--resume: a run is finished with the config it began with; only --ray.* may be given")
+    return config
+
+
+def _run(config: TournamentConfig, run: Path | None, command: str) -> int:
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    _announce(console, config)
+
+    from arena.tournament.outcome import data_notes, rank, write_outcome
+    from arena.tournament.plan import make_plan, resolve_paths
+    from arena.tournament.report import leaderboard_table
+    from arena.tournament.run_folder import check_same_data, create_run, save_data_report
+    from arena.tournament.session import Interrupted, play_all
+
+    config = resolve_paths(config)
+    plan = make_plan(config)
+    if run is None:
+        run = create_run(config, command, plan.data_digest)
+    else:
+        check_same_data(run, plan.data_digest)
+    if plan.data_report is not None:
+        save_data_report(run, plan.data_report)
+        console.print(plan.data_report.text(), markup=False, style="dim")
+        for note in data_notes(plan)[1:]:
+            console.print(f"warning: {note}", markup=False, style="yellow")
+    console.print(f"  playing    {len(plan.units)} units of {_lineups(plan.num_lineups)}\n  run folder {run}\n")
+
+    again = f"python scripts/tournament.py --resume {shlex.quote(str(run))}"
+    try:
+        play_all(config, plan, run, console)
+    except Interrupted as stop:
+        if stop.num_done:
+            console.print(leaderboard_table(rank(run, plan, config.seed)))
+        console.print(f"\n{stop}; go on with\n  {again}", markup=False)
+        return INTERRUPTED
+    console.print()
+    board = write_outcome(run, plan, config.seed, f"{config.name}, seed {config.seed}")
+    console.print(leaderboard_table(board))
+    for note in board["notes"]:
+        console.print(f"note: {note}", markup=False, style="dim")
+    _farewell(console, run, board)
+    return 0
+
+
+def _announce(console: Any, config: TournamentConfig) -> None:
+    """What will run, said before anything slow happens."""
+    data, field, seats = config.data, config.field, config.tournament.seats
+    who = "the whole field" if seats is None else "drawn from the field"
+    length = f"{data.episode_length} bars after {data.warmup} of warm-up"
+    if data.source == "bars":
+        where = f"disjoint windows of {data.dir}, {length}"
+    else:
+        where = f"{data.scenarios} synthetic ({data.mode} mode), {data.num_assets} assets, {length}"
+    workers = "one per core" if config.ray.workers is None else str(config.ray.workers)
+    lines = {
+        "tournament": f"{config.name}, seed {config.seed}",
+        "agents": f"{len(field)}: {', '.join(field)}",
+        "seats": f"{seats or len(field)} ({who})",
+        "scenarios": where,
+        "workers": "this process" if config.ray.workers == 0 else f"{workers} (Ray, {config.ray.address})",
+        "out": str(config.out),
+    }
+    for name, value in lines.items():
+        console.print(f"  {name:<10} {value}", markup=False)
+
+
+def _farewell(console: Any, run: Path, board: dict[str, Any]) -> None:
+    """Where everything is and what to do next."""
+    console.print(f"\nsame seed, same digest: {board['digest']}", markup=False)
+    for purpose, what in {
+        "report": f"{run / 'report.html'}",
+        "again": f"python scripts/tournament.py --config {run / 'config.yaml'}",
+        "your agent": "arena check my_agent.py:MyAgent, then list it under `agents:` in a config",
+        "your bars": "python scripts/tournament.py --config configs/tournament/equities.yaml --data DIR",
+    }.items():
+        console.print(f"  {purpose:<10} {what}", markup=False, soft_wrap=True)
+
+
+def _lineups(count: int) -> str:
+    return "1 lineup" if count == 1 else f"{count} lineups"
+
+
+def _command(arguments: Sequence[str]) -> str:
+    program = sys.argv[0]
+    start = ["python", os.path.relpath(program)] if program.endswith(".py") else ["arena", "tournament"]
+    return shlex.join([*start, *arguments])
+
+
+def _fail(message: str) -> NoReturn:
+    raise ConfigError(f"command line: {message}")
+
+
+def _refuse(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return BAD_INPUT

@@ -1,0 +1,178 @@
+"""From a config to the work: entrants that can be made, scenarios, lineups, units. Plays nothing."""
+
+import hashlib
+import warnings
+from typing import NamedTuple
+
+from arena.agents.loading import resolve_spec
+from arena.agents.registry import make_agent
+from arena.config import DAYS_PER_YEAR, AgentConfig, TournamentConfig
+from arena.config_file import ConfigError
+from arena.data.bars import Report, load_bars
+from arena.data.scenarios import disjoint_starts, scenarios
+from arena.data.seeds import SEED_RANGES, scenario_seeds
+from arena.data.synthetic import SyntheticParams
+from arena.data.types import Scenarios
+from arena.envs.presets import preset
+from arena.tournament.growth import ScenarioKind
+from arena.tournament.job import Job
+from arena.tournament.match import Entrant, MatchRules
+from arena.tournament.schedule import build_lineups, build_units
+from arena.tournament.types import Unit
+
+
+class Plan(NamedTuple):
+    """A tournament that is ready to be played."""
+
+    job: Job
+    units: list[Unit]  # in the order to play them
+    kind: ScenarioKind
+    num_lineups: int
+    periods_per_year: float
+    data_digest: str  # of the bars; "" for synthetic scenarios, which their seeds define
+    data_report: Report | None  # of the bars
+    data_notes: list[str]  # what became of them in the windows, a sentence each
+
+
+def resolve_paths(config: TournamentConfig) -> TournamentConfig:
+    """The config with absolute paths, so that it means the same in another directory."""
+    agents = tuple(agent.model_copy(update={"agent": resolve_spec(agent.agent)}) for agent in config.agents)
+    folder = config.data.dir.resolve() if config.data.dir else None
+    # A name that was derived from a path must not change with it.
+    named = tuple(
+        new if old.name or new.agent == old.agent else new.model_copy(update={"name": _stem(old)})
+        for old, new in zip(config.agents, agents)
+    )
+    return config.model_copy(update={"agents": named, "data": config.data.model_copy(update={"dir": folder})})
+
+
+def make_plan(config: TournamentConfig) -> Plan:
+    """Check all that can be checked before the first match; ConfigError says in a sentence what is wrong."""
+    try:
+        entrants = check_entrants(config)
+        windows, report = None, None
+        notes: list[str] = []
+        if config.data.source == "bars":
+            windows, report, notes = bar_windows(config)
+        dt = 1.0 if windows is None else windows.dt
+        ids = synthetic_seeds(config) if windows is None else tuple(range(len(windows.bars)))
+        schedule = config.tournament
+        lineups = build_lineups(
+            list(entrants), schedule.seats or len(entrants), seed=config.seed, num_lineups=schedule.lineups
+        )
+        units = build_units(lineups, ids, schedule.batch_size)
+        job = Job(
+            rules=match_rules(config, dt),
+            entrants=entrants,
+            warmup=config.data.warmup,
+            num_units=len(units),
+            paths_bytes=int(schedule.paths_mb * 1e6),
+            synthetic=synthetic_params(config) if windows is None else None,
+            windows=windows,
+        )
+    except ConfigError:
+        raise
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    return Plan(
+        job=job,
+        units=units,
+        kind="seed" if windows is None else "window",
+        num_lineups=len(lineups),
+        periods_per_year=DAYS_PER_YEAR / dt,
+        data_digest="" if windows is None else scenarios_digest(windows),
+        data_report=report,
+        data_notes=notes,
+    )
+
+
+def match_rules(config: TournamentConfig, dt: float) -> MatchRules:
+    """The rules of all matches, for bars of `dt` trading days."""
+    market = config.market
+    return MatchRules(
+        market=market.apply(preset(market.preset, dt), dt),
+        seed=config.seed,
+        initial_wealth=market.initial_wealth,
+        half_spread=market.half_spread_bps * 1e-4,
+        borrow_rate=market.borrow_rate_per_year * dt / DAYS_PER_YEAR,
+        wind_down=market.wind_down,
+        allow_cheats=config.tournament.allow_cheats,
+    )
+
+
+def synthetic_params(config: TournamentConfig) -> SyntheticParams:
+    """The synthetic market of the config; fair mode has no signal, and a drift that equals the cash rate."""
+    data = config.data
+    return SyntheticParams(
+        num_assets=data.num_assets,
+        num_bars=data.warmup + data.episode_length,
+        drift_per_year=data.drift_per_year,
+        signal_ic=data.signal_ic if data.mode == "signal" else 0.0,
+        signal_half_life=data.signal_half_life,
+    )
+
+
+def synthetic_seeds(config: TournamentConfig) -> tuple[int, ...]:
+    """Seeds of the scenarios: a stretch of the range kept for ranking, placed by the seed of the tournament."""
+    count = config.data.scenarios
+    room = SEED_RANGES["ranking"][1] - count
+    offset = int.from_bytes(hashlib.sha256(f"scenarios {config.seed}".encode()).digest()[:8], "little") % room
+    return scenario_seeds("ranking", count, offset)
+
+
+def check_entrants(config: TournamentConfig) -> dict[str, Entrant]:
+    """Entrant name -> how to make it, each made once here to see that it can be."""
+    entrants: dict[str, Entrant] = {}
+    for agent in config.agents:
+        entrant = _checked(agent, config)
+        entrants |= dict.fromkeys(agent.names, entrant)
+    return entrants
+
+
+def _checked(config: AgentConfig, whole: TournamentConfig) -> Entrant:
+    entrant = Entrant(resolve_spec(config.agent), dict(config.params))
+    try:
+        agent = make_agent(entrant.agent, entrant.params)
+    except Exception as error:
+        kind = (
+            "" if isinstance(error, ValueError) else f"agent {config.agent!r} cannot be made: {type(error).__name__}: "
+        )
+        raise ConfigError(f"{kind}{error}") from error
+    if getattr(agent, "is_cheat", False):
+        if not whole.tournament.allow_cheats:
+            raise ConfigError(
+                f"agent {config.agent!r} sees what no trader can know; set tournament.allow_cheats to admit it"
+            )
+        if whole.data.source == "bars":
+            raise ConfigError(f"agent {config.agent!r} needs the signal of a synthetic market, the data are bars")
+    if agent.history_length > whole.data.warmup:
+        raise ConfigError(
+            f"agent {config.agent!r} wants {agent.history_length} bars of history, data.warmup is {whole.data.warmup}; "
+            "raise data.warmup"
+        )
+    return entrant
+
+
+def bar_windows(config: TournamentConfig) -> tuple[Scenarios, Report, list[str]]:
+    """Disjoint windows of the user's bars, the report on the bars, and warnings of cutting them."""
+    data = config.data
+    if data.dir is None:
+        raise ConfigError("the bars need a folder: give --data DIR")
+    bars, report = load_bars(data.dir, fill=data.fill, symbols=data.symbols)
+    starts = disjoint_starts(len(bars.values), data.warmup, data.episode_length, data.gap)[: data.scenarios]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        windows = scenarios(bars, warmup=data.warmup, episode_length=data.episode_length, starts=starts)
+    return windows, report, [str(warning.message) for warning in caught]
+
+
+def scenarios_digest(windows: Scenarios) -> str:
+    """SHA-256 of all prices and volumes, so that a resumed run can tell that its data changed."""
+    sha = hashlib.sha256(repr(tuple(windows.bars.shape)).encode())
+    for window, tradable in zip(windows.bars, windows.tradable):
+        sha.update(window.contiguous().numpy().tobytes() + tradable.contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _stem(agent: AgentConfig) -> str:
+    return agent.agent.rpartition(":")[2]

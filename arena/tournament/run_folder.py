@@ -1,0 +1,104 @@
+"""The folder of a run: its number, the files that say what ran where, and its log."""
+
+import json
+import logging
+import os
+import platform
+import re
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arena.config import TournamentConfig
+from arena.config_file import ConfigError, dump_config, read_config
+
+if TYPE_CHECKING:
+    from arena.data.bars import Report
+
+PACKAGES = ("arena", "torch", "numpy", "ray", "pyarrow", "scipy", "pandas")
+LOGGER = logging.getLogger("arena.tournament")
+
+
+def create_run(config: TournamentConfig, command: str, data_digest: str) -> Path:
+    """A new folder OUT/0001-name with config.yaml, command.txt and environment.json; numbers only grow."""
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        run = _next_folder(config.out, config.name)
+    except OSError as error:
+        raise ConfigError(f"out: cannot write to {config.out}: {error.strerror}") from error
+    (run / "config.yaml").write_text(dump_config(config))
+    (run / "command.txt").write_text(command + "\n")
+    facts = {**environment(), "data_digest": data_digest}
+    (run / "environment.json").write_text(json.dumps(facts, indent=1) + "\n")
+    return run
+
+
+def open_run(run: Path) -> TournamentConfig:
+    """The config of an existing run."""
+    if not (run / "config.yaml").is_file():
+        raise ConfigError(f"--resume {run}: no config.yaml there; give the folder of a run, such as runs/0001-default")
+    return read_config(run / "config.yaml")
+
+
+def check_same_data(run: Path, data_digest: str) -> None:
+    """Refuse to mix results of different data in one run."""
+    recorded = json.loads((run / "environment.json").read_text())["data_digest"]
+    if recorded != data_digest:
+        raise ConfigError(f"the data of {run} have changed since it began; start a new run")
+
+
+def save_data_report(run: Path, report: "Report") -> None:
+    """RUN/data_report.json: every finding in the user's bars."""
+    (run / "data_report.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """What a last bit may depend on."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        **{name: _version(name) for name in PACKAGES},
+    }
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per record; `extra={"facts": {...}}` adds fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line."""
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+        line = {"time": when, "level": record.levelname, "event": record.getMessage()}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps({**line, **getattr(record, "facts", {})})
+
+
+def open_log(run: Path) -> logging.Handler:
+    """Append the tournament's log records to RUN/log.jsonl until the handler is removed and closed."""
+    handler = logging.FileHandler(run / "log.jsonl")
+    handler.setFormatter(JsonLines())
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    return handler
+
+
+def _next_folder(parent: Path, name: str) -> Path:
+    while True:
+        taken = [int(found[1]) for path in parent.iterdir() if (found := re.match(r"(\d{4,})-", path.name))]
+        run = parent / f"{max(taken, default=0) + 1:04d}-{name}"
+        try:
+            run.mkdir()
+        except FileExistsError:  # another run has just taken the number
+            continue
+        return run
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
