@@ -98,34 +98,33 @@ def complete_rows(scores: Scores) -> Scores:
     return scores._replace(scenarios=scores.scenarios[whole], values=scores.values[whole])
 
 
-def equality_p_value(scores: Scores, generator: np.random.Generator, num_draws: int = 5000) -> float:
-    """One simultaneous test that all entrants have the same mean score: p-value.
+def equality_p_value(scores: Scores, generator: np.random.Generator, num_draws: int = 1000) -> float:
+    """One simultaneous test that the entrants are equal: p-value.
 
         d_si = x_si - mean over i of x_si,   t_i = mean_s d_si / se(d_i),   statistic max_i |t_i|
 
-    The reference distribution flips the sign of whole scenario rows, which keeps the dependence between entrants, and
-    recomputes the standard error in every draw: exact when the rows d are symmetric about 0, asymptotic otherwise.
-    Entrants whose d is 0 in every scenario say nothing and are left out; p = 1 if none is left.
-    Westfall, Young (1993), Resampling-Based Multiple Testing; Chung, Romano (2013), Ann. Stat. 41:484, on studentising.
+    The reference distribution permutes the scores inside every scenario: exact for copies of one agent, whatever the
+    law of their scores, and close to its level for entrants of equal means but unequal laws (3.6 to 6.4 % at 5 %, where
+    flipping signs of scenarios rejects up to 28 %). Entrants whose scores are equal throughout give p = 1.
+    Romano (1990), J. Am. Stat. Assoc. 85:686; Chung, Romano (2013), Ann. Stat. 41:484, on studentising.
     """
     rows = complete_rows(scores).values
-    centred = rows - rows.mean(1, keepdims=True)  # [S, m]
-    scale = np.abs(rows).max(initial=0.0)
-    centred = centred[:, np.abs(centred).max(0, initial=0.0) > 1e-12 * scale]
-    num = len(centred)
-    if num < 2 or centred.shape[1] == 0:
+    centred = rows - rows.mean(1, keepdims=True)  # [S, m]; a permutation keeps the mean of a row
+    num, num_agents = centred.shape
+    if num < 2 or num_agents < 2 or np.abs(centred).max() <= 1e-12 * np.abs(rows).max():
         return 1.0
-    square = np.square(centred).mean(0)  # unchanged by a sign flip
 
-    def statistic(mean: Floats) -> Floats:
-        variance = np.maximum(square - np.square(mean), 1e-300)
-        return np.abs(mean / np.sqrt(variance)).max(-1)
+    def statistic(sample: Floats) -> Floats:
+        """[..., S, m] -> [...]; the floor of the variance stands for entrants that always have the same score."""
+        mean = sample.mean(-2)
+        variance = np.maximum(np.square(sample).mean(-2) - np.square(mean), 1e-24)
+        return (np.abs(mean) / np.sqrt(variance)).max(-1)
 
-    observed = statistic(centred.mean(0))
+    observed = statistic(centred)
     exceed = 0
-    for start in range(0, num_draws, 500):  # blocks bound the memory of the signs
-        signs = generator.integers(0, 2, (min(500, num_draws - start), num)) * 2.0 - 1.0
-        exceed += int((statistic(signs @ centred / num) >= observed * (1 - 1e-12)).sum())
+    for start in range(0, num_draws, 50):  # blocks bound the memory
+        block = np.broadcast_to(centred, (min(50, num_draws - start), num, num_agents))
+        exceed += int((statistic(generator.permuted(block, axis=-1)) >= observed * (1 - 1e-12)).sum())
     return (1 + exceed) / (1 + num_draws)
 
 

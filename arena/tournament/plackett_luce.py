@@ -16,6 +16,7 @@ Ints = NDArray[np.int64]
 
 GRADIENT_TOLERANCE = 1e-10  # of the log-likelihood per unit of weight; Newton gets there in about 8 steps
 MAX_STEPS = 200
+MAX_SPREAD = 20.0  # of log worth without a ridge: beyond it the maximum lies at infinity
 
 
 class Rankings(NamedTuple):
@@ -40,7 +41,8 @@ def spread_ties(
     """Averaged ranks [R, N] of items [R, N] -> orders, with ties shared.
 
     A ranking with ties becomes 2 num_pairs orders of weight 1/(2 num_pairs): random tie-breaks and their mirror images,
-    so that tied items are ahead of each other equally often, exactly.
+    so that tied items are ahead of each other equally often. Two tied items then get equal shares exactly, more of
+    them up to the noise of the draws.
     """
     tied = (np.diff(np.sort(rank, axis=1), axis=1) == 0).any(1)
     orders = [np.take_along_axis(item[~tied], np.argsort(rank[~tied], axis=1, kind="stable"), 1)]
@@ -80,7 +82,7 @@ def fit(rankings: Rankings, num_items: int, anchor: int, ridge: float = 1.0) -> 
                 break
             size /= 2
         theta, value, gradient, hessian = trial, trial_value, trial_gradient, trial_hessian
-    else:
+    if ridge == 0 and np.ptp(theta) > MAX_SPREAD:
         raise ValueError(
             "Plackett-Luce skills do not converge: without a ridge an item that always wins or always loses has no "
             "finite skill; use ridge > 0"

@@ -138,15 +138,18 @@ def leaderboard_table(leaderboard: Mapping[str, Any]) -> "Table":
     caption = wording.claim(leaderboard)
     if any(entry["flag"] for entry in entries):
         caption += "\n* wins often, earns little"
-    table = Table(caption=caption, caption_justify="left", header_style="bold", box=None, pad_edge=False)
+    table = Table(
+        caption=caption, caption_justify="left", header_style="bold", box=None, pad_edge=False, collapse_padding=True
+    )
     table.add_column("#", justify="right")
     table.add_column("agent", no_wrap=True)
     board = {column["title"]: column for column in columns(leaderboard)}
     for title in TERMINAL_COLUMNS:
         if title in board:
-            table.add_column(f"{title}\n{board[title]['unit']}", justify="right", no_wrap=True)
+            unit = board[title]["unit"].split(" above")[0]  # the caption says above what
+            table.add_column("\n".join([*title.split(), unit]).rstrip(), justify="right", no_wrap=True)
             if title in PLUS_MINUS:
-                table.add_column("\n±", justify="right", style="dim", no_wrap=True)
+                table.add_column("±", justify="right", style="dim", no_wrap=True)
     for place, entry in enumerate(entries):
         cells = []
         for title in TERMINAL_COLUMNS:

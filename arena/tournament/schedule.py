@@ -6,7 +6,9 @@ and a set of entrants is scheduled once. Seats are still balanced, against effec
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +38,7 @@ def build_lineups(agents: Sequence[str], num_seats: int, seed: int, num_lineups:
             f"lineups; seat rotations are duplicates. Ask for 1 to {possible}, or for more scenarios"
         )
     generator = np.random.default_rng([seed, num_agents, num_seats, num_lineups])
-    best = _greedy_design(num_agents, num_seats, num_lineups, generator)
-    for _ in range(NUM_RESTARTS if num_lineups > 1 and num_seats < num_agents else 0):
-        if _unevenness(best) == (0, _least_meetings(num_agents, num_seats, num_lineups)):
-            break
-        design = _greedy_design(num_agents, num_seats, num_lineups, generator)
-        best = min(best, _even_meetings(design, num_agents, generator), key=_unevenness)
+    best = _best_design(num_agents, num_seats, num_lineups, generator)
     return [Lineup(index, tuple(agents[member] for member in seats)) for index, seats in enumerate(_assign_seats(best))]
 
 
@@ -75,6 +72,26 @@ def _check_field(agents: Sequence[str], num_seats: int) -> None:
         )
 
 
+def _best_design(
+    num_agents: int, num_seats: int, num_lineups: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """[L, N] entrant indices, no set twice if the search can help it."""
+    possible = math.comb(num_agents, num_seats)
+    if 2 * num_lineups > possible:  # choosing evenly what to leave out is easier, and leaves an even rest
+        num_out = possible - num_lineups
+        left_out = _best_design(num_agents, num_seats, num_out, generator).tolist() if num_out else []
+        banned = {tuple(sorted(members)) for members in left_out}
+        kept = [members for members in combinations(range(num_agents), num_seats) if members not in banned]
+        return np.array(kept, dtype=np.int64)[:num_lineups]
+    best = _greedy_design(num_agents, num_seats, num_lineups, generator)
+    for _ in range(NUM_RESTARTS):
+        if _unevenness(best) == (0, _least_meetings(num_agents, num_seats, num_lineups)):
+            break
+        design = _greedy_design(num_agents, num_seats, num_lineups, generator)
+        best = min(best, _even_meetings(design, num_agents, generator), key=_unevenness)
+    return best
+
+
 def _greedy_design(
     num_agents: int, num_seats: int, num_lineups: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
@@ -96,15 +113,17 @@ def _greedy_design(
 
 def _even_meetings(design: NDArray[np.int64], num_agents: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """Swap members between lineups while the sum of squared meetings does not grow; appearances stay as they are."""
-    members = [set(row) for row in design.tolist()]
+    members = [frozenset(row) for row in design.tolist()]
+    used = Counter(members)
     present = np.zeros((len(design), num_agents), dtype=np.int64)
     np.put_along_axis(present, design, 1, axis=1)
     meetings = present.T @ present
     target = _least_meetings(num_agents, design.shape[1], len(design))
     total = int(np.square(meetings).sum())
-    pairs = generator.integers(0, (len(members), len(members) - 1), (NUM_SWAPS, 2)).tolist()
+    num_swaps = NUM_SWAPS if len(members) > 1 else 0
+    pairs = generator.integers(0, (len(members), max(len(members) - 1, 1)), (num_swaps, 2)).tolist()
     for first, second in pairs:
-        if total <= target:
+        if total <= target and len(used) == len(members):
             break
         second += second >= first  # any but the first
         only_first, only_second = members[first] - members[second], members[second] - members[first]
@@ -112,6 +131,9 @@ def _even_meetings(design: NDArray[np.int64], num_agents: int, generator: np.ran
             continue
         a = sorted(only_first)[generator.integers(len(only_first))]
         b = sorted(only_second)[generator.integers(len(only_second))]
+        swapped = members[first] - {a} | {b}, members[second] - {b} | {a}
+        if swapped[0] in used or swapped[1] in used:
+            continue
         losing, gaining = list(only_first - {a}), list(only_second - {b})  # whom a leaves, and whom it joins
         change = (meetings[b, losing] - meetings[a, losing] + 1).sum()
         change += (meetings[a, gaining] - meetings[b, gaining] + 1).sum()
@@ -123,8 +145,9 @@ def _even_meetings(design: NDArray[np.int64], num_agents: int, generator: np.ran
             meetings[group, joins] += 1
             meetings[leaves, group] -= 1
             meetings[group, leaves] -= 1
-        members[first] = members[first] - {a} | {b}
-        members[second] = members[second] - {b} | {a}
+        for old, new in zip((members[first], members[second]), swapped):
+            used = used - Counter([old]) + Counter([new])
+        members[first], members[second] = swapped
     return np.array([sorted(row) for row in members])
 
 

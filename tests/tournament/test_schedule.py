@@ -31,6 +31,7 @@ def test_lineups_are_balanced(field: tuple[int, int, int], seed: int) -> None:
     for lineup in lineups:
         appearances.update(lineup.agents)
     assert max(appearances.values()) - min(appearances.values()) <= 1
+    assert len({frozenset(lineup.agents) for lineup in lineups}) == num_lineups
     assert lineups == build_lineups(agents, num_seats, seed, num_lineups)
 
 
