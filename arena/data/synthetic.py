@@ -79,7 +79,6 @@ def _generate(params: SyntheticParams, seeds: list[int], warmup: int) -> Scenari
     close = start * ((1.0 + night) * (1.0 + day)).cumprod(0)
     before = torch.cat([start[None], close[:-1]])
     open_ = before * (1.0 + night)
-    close = open_ * (1.0 + day)
     up, down = extremes.chunk(2, -1)
     high, low = bridge_extremes(open_, close, torch.where(alive, shocks.day_variance, 0.0), up, down)
     volume = torch.where(alive, draw_volume(params, assets[:, 4], shocks, volume_noise), 0.0)
