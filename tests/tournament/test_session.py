@@ -1,0 +1,228 @@
+"""A run resumed, interrupted, damaged, played in another order or by other processes gives the same result."""
+
+import json
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from arena.config import TournamentConfig
+from arena.config_file import ConfigError
+from arena.tournament import session
+from arena.tournament.outcome import rank, write_outcome
+from arena.tournament.plan import make_plan, resolve_paths
+from arena.tournament.run_folder import check_same_data, create_run, open_run
+from arena.tournament.runner import num_workers, run_units
+from arena.tournament.session import Interrupted, play_all
+from arena.tournament.store import compact, digest, finished_units, read_units, write_unit
+from arena.tournament.types import FORFEIT
+
+FRAIL_AGENTS = '''
+import os
+from pathlib import Path
+import torch
+
+class Raises:
+    history_length = 0
+    def reset(self): pass
+    def act(self, observation, generator): raise RuntimeError(f"broken in process {len(str(self)) > 0}")
+
+class DiesOnce(Raises):
+    """Takes its whole process down, but only the first time."""
+    def __init__(self, marker: str): self.marker = Path(marker)
+    def act(self, observation, generator):
+        if not self.marker.exists():
+            self.marker.touch()
+            os._exit(1)
+        return torch.randn(observation.weight.shape, generator=generator, dtype=torch.float64) * 0.1
+'''
+
+
+def tiny(tmp_path, **changes):
+    """Three seats of a field of four, two batches of scenarios: 8 units of milliseconds."""
+    agents = tmp_path / "frail.py"
+    agents.write_text(FRAIL_AGENTS)
+    marker = tmp_path / "died"
+    return TournamentConfig.model_validate(
+        {
+            "name": "tiny",
+            "seed": 3,
+            "out": tmp_path / "runs",
+            "data": {"num_assets": 2, "scenarios": 5, "episode_length": 6},
+            "agents": [
+                {"agent": "cash"},
+                {"agent": "random", "copies": 2},
+                {"agent": f"{agents}:Raises"},
+                {"agent": f"{agents}:DiesOnce", "params": {"marker": str(marker)}},
+            ],
+            "tournament": {"seats": 3, "batch_size": 3, "lineups": 5, "paths_mb": 0.01},
+            "ray": {"workers": 0},
+            **changes,
+        }
+    )
+
+
+def new_run(config):
+    plan = make_plan(config)
+    return plan, create_run(config, "a command", plan.data_digest)
+
+
+def played(config, console=None):
+    """The digest of a fresh run."""
+    plan, run = new_run(config)
+    play_all(config, plan, run, console or Console(file=StringIO()))
+    return digest(compact(run, plan.units)), plan, run
+
+
+@pytest.fixture
+def survivor(tmp_path):
+    """A config whose frail agent will not die any more, and the digest of its tournament."""
+    (tmp_path / "died").touch()
+    config = tiny(tmp_path)
+    return config, played(config)[0]
+
+
+def test_a_run_leaves_all_its_files(tmp_path, survivor):
+    config, expected = survivor
+    _, plan, run = played(config)
+    board = write_outcome(run, plan, config.seed, "tiny")
+    assert run.name == "0002-tiny"
+    assert board["digest"] == expected
+    assert board["scenarios"] == 5
+    for name in ("report.html", "leaderboard.json", "leaderboard.csv", "results.parquet", "environment.json"):
+        assert (run / name).stat().st_size > 100, name
+    assert (run / "command.txt").read_text() == "a command\n"
+    assert list((run / "plots").glob("*.png"))
+    assert list((run / "paths").glob("*.parquet"))
+    assert open_run(run) == config
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events[:2]] == ["begin", "unit"]
+    forfeits = {event["agent"] for event in events if event["event"] == "forfeit"}
+    assert forfeits == {"Raises"}
+    assert [entry["forfeits"] > 0 for entry in board["agents"]] == [
+        name["agent"] == "Raises" for name in board["agents"]
+    ]
+
+
+def test_the_order_of_units_changes_nothing(survivor):
+    config, expected = survivor
+    plan, run = new_run(config)
+    for unit, tables in run_units(plan.job, plan.units[::-1], config.ray, "reversed"):
+        write_unit(run, unit, tables.results)
+    assert digest(compact(run, plan.units)) == expected
+
+
+def test_an_interrupted_run_is_finished_by_resuming(survivor, monkeypatch):
+    config, expected = survivor
+    plan, run = new_run(config)
+    real = session.run_units
+
+    def stopped(job, units, ray, name):
+        for count, done in enumerate(real(job, units, ray, name)):
+            if count == 2:
+                raise KeyboardInterrupt
+            yield done
+
+    monkeypatch.setattr(session, "run_units", stopped)
+    with pytest.raises(Interrupted, match=r"stopped after 2 of 10 units"):
+        play_all(config, plan, run, Console(file=StringIO()))
+    kept = {path.name: path.stat().st_mtime_ns for path in (run / "units").iterdir()}
+    assert len(kept) == 2
+    assert rank(run, plan, config.seed)["agents"], "a partial table must be possible"
+
+    asked = []
+    monkeypatch.setattr(
+        session, "run_units", lambda job, units, *rest: (asked.extend(units), real(job, units, *rest))[1]
+    )
+    play_all(config, plan, run, Console(file=StringIO()))
+    assert len(asked) == 8, "what was finished is not played again"
+    assert all((run / "units" / name).stat().st_mtime_ns == when for name, when in kept.items())
+    assert digest(compact(run, plan.units)) == expected
+
+
+def test_a_damaged_unit_is_played_again(survivor):
+    config, expected = survivor
+    _, plan, run = played(config)
+    victim = run / "units" / f"{plan.units[1].name}.parquet"
+    victim.write_bytes(victim.read_bytes()[:-100])
+    said = StringIO()
+    play_all(config, plan, run, Console(file=said, width=500))
+    assert "is played again" in said.getvalue()
+    assert digest(compact(run, plan.units)) == expected
+
+
+def test_a_finished_run_plays_nothing(survivor):
+    config, _ = survivor
+    _, plan, run = played(config)
+    before = sorted(path.stat().st_mtime_ns for path in (run / "units").iterdir())
+    play_all(config, plan, run, Console(file=StringIO()))
+    assert sorted(path.stat().st_mtime_ns for path in (run / "units").iterdir()) == before
+    assert len(finished_units(run, plan.units).names) == len(plan.units)
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ray_workers_change_nothing_not_even_one_that_dies(tmp_path, workers):
+    config = tiny(tmp_path, ray={"workers": workers})
+    on_ray, plan, run = played(config)
+    assert (tmp_path / "died").exists(), "the frail agent was to take a worker down"
+    in_process, _, _ = played(config.model_copy(update={"ray": tiny(tmp_path).ray}))
+    assert on_ray == in_process
+    rows = read_units(run, plan.units).to_pandas()
+    assert set(rows[rows["status"] == FORFEIT]["agent"]) == {"Raises"}
+
+
+def test_another_seed_is_another_tournament(tmp_path, survivor):
+    _, expected = survivor
+    assert played(tiny(tmp_path, seed=4))[0] != expected
+
+
+def test_no_more_workers_than_units(tmp_path):
+    config = tiny(tmp_path, ray={"workers": 64})
+    assert num_workers(config.ray, 3) == 3
+    assert num_workers(tiny(tmp_path).ray, 3) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"agents": [{"agent": "momentun"}]}, "unknown agent 'momentun'; did you mean 'momentum'?"),
+        ({"agents": [{"agent": "nowhere/agent.py:Mine"}]}, "no file"),
+        ({"agents": [{"agent": "momentum", "params": {"lookbak": 3}}]}, "has no parameter 'lookbak'"),
+        ({"agents": [{"agent": "momentum", "params": {"lookback": 90}}]}, "raise data.warmup"),
+        ({"agents": [{"agent": "oracle"}]}, "set tournament.allow_cheats to admit it"),
+        ({"market": {"preset": "sqr"}}, "unknown market preset 'sqr'"),
+        ({"tournament": {"lineups": 99}}, "num_lineups is 99"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_before_the_first_match(tmp_path, changes, said):
+    changes = {"tournament": {}, **changes}
+    with pytest.raises(ConfigError, match=said.replace("?", r"\?").replace(".", r"\.")):
+        make_plan(tiny(tmp_path, **changes))
+
+
+def test_one_asset_and_one_agent_are_enough(tmp_path):
+    data = {"num_assets": 1, "scenarios": 2, "episode_length": 4}
+    config = tiny(tmp_path, agents=[{"agent": "random"}], data=data, tournament={})
+    _, plan, run = played(config)
+    board = write_outcome(run, plan, config.seed, "alone")
+    assert [entry["agent"] for entry in board["agents"]] == ["random"]
+
+
+def test_a_run_refuses_other_data(tmp_path):
+    config = tiny(tmp_path)
+    _, run = new_run(config)
+    check_same_data(run, "")
+    with pytest.raises(ConfigError, match="have changed since it began"):
+        check_same_data(run, "0123")
+
+
+def test_paths_are_absolute_in_a_stored_config(tmp_path, monkeypatch):
+    (tmp_path / "frail.py").write_text(FRAIL_AGENTS)
+    monkeypatch.chdir(tmp_path)
+    config = TournamentConfig.model_validate({"agents": [{"agent": "frail.py:Raises"}], "data": {"dir": "bars"}})
+    resolved = resolve_paths(config)
+    assert resolved.agents[0].agent == f"{tmp_path}/frail.py:Raises"
+    assert resolved.data.dir == tmp_path / "bars"
+    assert resolved.field == config.field
