@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CASH_RATING = 1000.0
 ELO = 400 / math.log(10)  # rating points per unit of Plackett-Luce log worth
-MIN_RATED_SCENARIOS = {"seed": 20, "window": 8}  # the sandwich interval holds from here on
+MIN_RATED_SCENARIOS = 8  # the interval of the rating covers from here on
 WINS_OFTEN = "wins often, earns little"
 
 
@@ -45,7 +45,7 @@ def leaderboard(
     agents = sorted(set(results["agent"].to_pylist()))
     estimates = {column: growth.growth_estimates(results, column, cash, kind) for column in ("growth_raw", "growth_cv")}
     headline = "growth_raw" if np.isnan(results["growth_cv"].to_numpy()).any() else "growth_cv"
-    ratings = rating_estimates(results, np.random.default_rng([seed, 1]), kind, cash)
+    ratings = rating_estimates(results, np.random.default_rng([seed, 1]), cash)
     flagged = wins_often_earns_little(estimates[headline], ratings) - {cash}  # the baseline promises nothing
 
     entries = []
@@ -93,10 +93,8 @@ def fold_matches(results: "pa.Table", agents: list[str]) -> Matches:
     )
 
 
-def rating_estimates(
-    results: "pa.Table", generator: np.random.Generator, kind: ScenarioKind = "seed", cash: str = "cash"
-) -> dict[str, Estimate]:
-    """Entrant -> Plackett-Luce rating on the Elo scale, cash = 1000, with its sandwich t(S-1) interval by scenario.
+def rating_estimates(results: "pa.Table", generator: np.random.Generator, cash: str = "cash") -> dict[str, Estimate]:
+    """Entrant -> Plackett-Luce rating on the Elo scale, cash = 1000, with its t(S-1) interval by scenario.
 
         rating = 1000 + 400/ln 10 (theta - theta_cash)
 
@@ -111,7 +109,7 @@ def rating_estimates(
     rankings = plackett_luce.spread_ties(matches.rank, matches.item, cluster, generator)
     skills = plackett_luce.fit(rankings, len(names), names.index(cash))
     value = CASH_RATING + ELO * skills.theta
-    if skills.covariance is None or skills.num_clusters < MIN_RATED_SCENARIOS[kind]:
+    if skills.covariance is None or skills.num_clusters < MIN_RATED_SCENARIOS:
         estimates = [Estimate(float(rating), None, None) for rating in value]
     else:
         quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, skills.num_clusters - 1))

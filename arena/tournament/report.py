@@ -96,12 +96,8 @@ def columns(leaderboard: Mapping[str, Any]) -> list[dict[str, Any]]:
             for entry in entries
         ]
 
-    measured = "above cash" if leaderboard["cash"] else "per game"
-    table = [
-        column(
-            "growth", f"bps {measured}", "mean log growth per game, 95 % interval by scenario", ranged("growth", bps)
-        )
-    ]
+    unit = "bps above cash" if leaderboard["cash"] else "bps"
+    table = [column("growth", unit, "mean log growth per game, 95 % interval by scenario", ranged("growth", bps))]
     if leaderboard["headline"] == "growth_cv":
         table.append(column("raw growth", "bps", "the same without the control variate", ranged("growth_raw", bps)))
     return [
@@ -113,9 +109,12 @@ def columns(leaderboard: Mapping[str, Any]) -> list[dict[str, Any]]:
         column("drawdown", "", "median of the deepest drawdown of a game", single("max_drawdown", percent)),
         column("turnover", "", "one-way, in nav per game", single("turnover", lambda value: number(value, 1))),
         column("cost", "bps", "spread and fees per game", single("cost", lambda value: bps(value, signed=False))),
-        column("games", "", "", single("games", number)),
-        column("forfeits", "", "", single("forfeits", number)),
+        column("games", "", "", [(number(entry["games"]), _forfeits(entry["forfeits"])) for entry in entries]),
     ]
+
+
+def _forfeits(num: int) -> str:
+    return "" if num == 0 else f"{number(num)} forfeit{'s' if num > 1 else ''}"
 
 
 def win_cells(wins: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -146,7 +145,7 @@ def leaderboard_table(leaderboard: Mapping[str, Any]) -> "Table":
     board = {column["title"]: column for column in columns(leaderboard)}
     for title in TERMINAL_COLUMNS:
         if title in board:
-            unit = board[title]["unit"].split(" above")[0]  # the caption says above what
+            unit = board[title]["unit"].removesuffix(" above cash")  # the caption says so
             table.add_column("\n".join([*title.split(), unit]).rstrip(), justify="right", no_wrap=True)
             if title in PLUS_MINUS:
                 table.add_column("±", justify="right", style="dim", no_wrap=True)

@@ -38,8 +38,7 @@ def claim(leaderboard: Mapping[str, Any]) -> str:
     """Who leads and whether that is more than luck, in one or two sentences."""
     first, leader = leaderboard["agents"][0], leaderboard["leader"]
     name, num_scenarios = first["agent"], leaderboard["scenarios"]
-    above = "above cash" if leaderboard["cash"] else "of the initial nav"
-    growth = f"{bps(first['growth'])} bps a game {above}"
+    growth = f"{bps(first['growth'])} bps a game" + (" above cash" if leaderboard["cash"] else "")
     if len(leaderboard["agents"]) == 1:
         return f"{name} is alone in the field: {growth} over {num_scenarios} scenarios."
     unit = "scenarios" if leaderboard["scenario_kind"] == "seed" else "windows"

@@ -100,8 +100,9 @@ def coverage(num_runs: int, num_scenarios: int, rho: float = 0.9) -> tuple[float
     return float(np.mean(hits)), float(np.mean(naive_hits))
 
 
-@pytest.mark.parametrize("num_scenarios", [20, 50, 200])
-def test_interval_covers_by_scenario_and_fails_by_ranking(num_scenarios: int) -> None:
-    by_scenario, by_ranking = coverage(num_runs=400, num_scenarios=num_scenarios)
-    assert 0.93 < by_scenario < 0.97
+@pytest.mark.parametrize(("num_runs", "num_scenarios"), [(60, 8), (60, 20), (400, 50), (400, 200)])
+def test_interval_covers_by_scenario_and_fails_by_ranking(num_runs: int, num_scenarios: int) -> None:
+    by_scenario, by_ranking = coverage(num_runs, num_scenarios)
+    slack = 0.02 if num_runs == 400 else 0.03  # standard errors of about 0.5 and 1.3 points
+    assert abs(by_scenario - 0.95) < slack
     assert by_ranking < 0.80

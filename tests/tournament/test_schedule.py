@@ -14,9 +14,9 @@ from arena.tournament.schedule import build_lineups, build_units
 @st.composite
 def fields(draw: st.DrawFn) -> tuple[int, int, int]:
     """(entrants, seats, lineups)"""
-    num_agents = draw(st.integers(1, 12))
+    num_agents = draw(st.integers(1, 9))
     num_seats = draw(st.integers(1, num_agents))
-    return num_agents, num_seats, draw(st.integers(1, min(30, math.comb(num_agents, num_seats))))
+    return num_agents, num_seats, draw(st.integers(1, min(20, math.comb(num_agents, num_seats))))
 
 
 @settings(max_examples=25, deadline=None)
