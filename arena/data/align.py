@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from arena.data.checks import Series
 from arena.data.findings import Finding, iso_time
-from arena.data.types import AMOUNT, CLOSE, VOLUME, Bars
+from arena.data.types import AMOUNT, CLOSE, OPEN, VOLUME, Bars
 
 FillPolicy = Literal["error", "halt", "intersect", "drop_symbols"]
 FILL_POLICIES: tuple[FillPolicy, ...] = get_args(FillPolicy)
@@ -27,13 +27,16 @@ def usable_rows(series: Series, bad: NDArray[np.bool_]) -> Series:
 
 
 def check_calendar(all_series: list[Series]) -> list[Finding]:
-    """Bars that a symbol lacks or has against most symbols, and long holes in the calendar they share."""
+    """Bars that a symbol lacks or has against most symbols, and long holes in the calendar they share.
+
+    Takes sorted series with their bad rows: a bad row has a finding of its own and is not missing.
+    """
     findings = []
     calendar, count = np.unique(np.concatenate([series.timestamps for series in all_series]), return_counts=True)
-    shared = calendar[2 * count > len(all_series)]  # what most symbols have
+    shared = calendar[2 * count >= len(all_series)]  # what half of the symbols or more have
     for series in all_series:
         for kind, times, message in (
-            ("missing", np.setdiff1d(shared, series.timestamps), "has no bar that most symbols have"),
+            ("missing", np.setdiff1d(shared, series.timestamps), "has no bar that half of the symbols or more have"),
             ("extra", np.setdiff1d(series.timestamps, shared), "has a bar that most symbols lack"),
         ):
             if len(times):
@@ -73,7 +76,7 @@ def align(all_series: list[Series], policy: FillPolicy, dt: float | None) -> Bar
         last = np.searchsorted(series.timestamps, calendar, side="right") - 1  # [T] last row at or before
         row = np.maximum(last, 0)
         present[:, a] = (last >= 0) & (series.timestamps[row] == calendar)
-        carried = np.where(last >= 0, series.values[row, CLOSE], series.values[0, 0])
+        carried = np.where(last >= 0, series.values[row, CLOSE], series.values[0, OPEN])
         values[:, a] = np.where(present[:, a, None], series.values[row], carried[:, None])
         values[~present[:, a], a, VOLUME] = values[~present[:, a], a, AMOUNT] = 0.0
     return Bars(

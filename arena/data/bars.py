@@ -10,6 +10,7 @@ import ast
 import csv
 import gzip
 from collections.abc import Iterable, Sequence
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from arena.data.align import FILL_POLICIES, FillPolicy, align, check_calendar, split, usable_rows
 from arena.data.checks import Series, check_series
 from arena.data.columns import Table, read_header, series_of
-from arena.data.findings import BarsError, Finding, Report, iso_time
+from arena.data.findings import NO_TIME, BarsError, Finding, Report, iso_time
 from arena.data.types import Bars
 
 __all__ = ["BarsError", "FillPolicy", "Report", "load_bars", "split"]
@@ -50,14 +51,17 @@ def load_bars(
     """
     if fill not in FILL_POLICIES:
         raise ValueError(f"fill is {fill!r}, expected one of {', '.join(FILL_POLICIES)}")
+    if dt is not None and not 0 < dt < inf:
+        raise ValueError(f"dt is {dt}, expected a positive bar length in trading days, such as 1 or 1/13")
     chosen = _choose(_read_all(Path(path), adjusted), symbols, path)
     findings: list[Finding] = []
-    clean = []
+    dated, clean = [], []
     for series in chosen:
         notes, bad = check_series(series)
         findings += notes
+        dated.append(usable_rows(series, series.timestamps == NO_TIME))
         clean.append(usable_rows(series, bad))
-    findings += check_calendar(clean)
+    findings += check_calendar(dated)
     num_rows = sum(len(series.lines) for series in chosen)
     report = Report(tuple(findings), fill, num_rows, tuple(series.symbol for series in chosen))
     if fill == "error" and report.errors:

@@ -11,11 +11,6 @@ from torch import Tensor
 from arena.data.features import frozen_features, volume_forecast_of
 from arena.data.types import Bars, Scenarios
 
-# What a symbol that did not trade or move in a warm-up gets: positive, so that no market divides by zero, and
-# without effect, because the symbol is not tradable in that window.
-INACTIVE_ADV = 1.0  # [shares/day]
-INACTIVE_VOLATILITY = 1e-4  # [1/sqrt(day)]
-
 
 def scenarios(bars: Bars, *, episode_length: int, starts: Tensor, warmup: int = 60) -> Scenarios:
     """Scenarios [W, L, A, 6] from windows of long bars, L = warmup + episode_length.
@@ -24,8 +19,9 @@ def scenarios(bars: Bars, *, episode_length: int, starts: Tensor, warmup: int = 
 
     `volatility` and `adv` come from each window's warm-up, `bar_volume` from all bars before the one it speaks of.
     A symbol without volume or without any price change in a warm-up cannot be traded in that window: it is marked not
-    tradable there, with INACTIVE_ADV and INACTIVE_VOLATILITY, and a warning names it. A window in which that leaves no
-    symbol raises. Evenly spaced starts give views of the bars, others a copy.
+    tradable there, a warning names it, and it takes the median `volatility` and `adv` of the window's other symbols, so
+    that nothing divides by zero and no average over symbols is bent. A window in which that leaves no symbol raises.
+    Evenly spaced starts give views of the bars, others a copy.
     """
     length = warmup + episode_length
     _check(bars, warmup, episode_length, starts)
@@ -36,8 +32,7 @@ def scenarios(bars: Bars, *, episode_length: int, starts: Tensor, warmup: int = 
     if inactive.any():
         _report_inactive(bars, starts, inactive, warmup)
         tradable = tradable & ~inactive[:, None]
-        adv = torch.where(inactive, INACTIVE_ADV, adv)
-        volatility = torch.where(inactive, INACTIVE_VOLATILITY, volatility)
+        adv, volatility = _median_where(inactive, adv), _median_where(inactive, volatility)
     bar_volume = _windows(volume_forecast_of(bars), starts, length)
     return Scenarios(values, tradable, volatility, adv, bar_volume, warmup, bars.dt)
 
@@ -55,6 +50,12 @@ def random_starts(num_bars: int, warmup: int, episode_length: int, count: int, g
     """First bars [count] of windows drawn evenly from all that fit; they overlap, so they are for training only."""
     last = _last_start(num_bars, warmup, episode_length)
     return torch.randint(0, last + 1, (count,), generator=generator)
+
+
+def _median_where(inactive: Tensor, x: Tensor) -> Tensor:
+    """x [W, A] with the median of the active symbols in place of the inactive ones."""
+    usual = x.masked_fill(inactive, torch.nan).nanmedian(1, keepdim=True).values
+    return torch.where(inactive, usual, x)
 
 
 def _last_start(num_bars: int, warmup: int, episode_length: int) -> int:
