@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from arena.tournament.types import Lineup, Unit
 
-NUM_RESTARTS = 8  # of the design; the best one is kept
+NUM_RESTARTS = 5  # of the design; the best one is kept
 NUM_SWAPS = 2000  # tried per restart
 
 
@@ -146,7 +146,10 @@ def _even_meetings(design: NDArray[np.int64], num_agents: int, generator: np.ran
             meetings[leaves, group] -= 1
             meetings[group, leaves] -= 1
         for old, new in zip((members[first], members[second]), swapped):
-            used = used - Counter([old]) + Counter([new])
+            used[new] += 1
+            used[old] -= 1
+            if used[old] == 0:
+                del used[old]
         members[first], members[second] = swapped
     return np.array([sorted(row) for row in members])
 

@@ -19,7 +19,7 @@ def fields(draw: st.DrawFn) -> tuple[int, int, int]:
     return num_agents, num_seats, draw(st.integers(1, min(20, math.comb(num_agents, num_seats))))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(fields(), st.integers(0, 2**32))
 def test_lineups_are_balanced(field: tuple[int, int, int], seed: int) -> None:
     num_agents, num_seats, num_lineups = field
