@@ -15,7 +15,7 @@ from arena.envs.reward import growth_reward
 from arena.envs.types import Fills, MarketParams, MarketState, Observation, Quotes, Step
 
 # Rows of the tape. The last three are kept only where agents ask for full bars.
-TAPE_OPEN, TAPE_CLOSE, TAPE_VOLUME, TAPE_FORECAST_VOLUME, TAPE_HIGH, TAPE_LOW, TAPE_AMOUNT = range(7)
+TAPE_OPEN, TAPE_CLOSE, TAPE_VOLUME, TAPE_FORECAST_VOLUME, TAPE_TRADABLE, TAPE_HIGH, TAPE_LOW, TAPE_AMOUNT = range(8)
 FULL_BAR = (TAPE_OPEN, TAPE_HIGH, TAPE_LOW, TAPE_CLOSE, TAPE_VOLUME, TAPE_AMOUNT)  # in the order of CHANNELS
 MIN_WARMUP = max(RETURN_WINDOWS) + 1
 
@@ -71,9 +71,11 @@ class VectorMarket:
         # The tape is kept [T, rows, W, A] so that a step reads one block of it.
         bars = scenarios.bars.permute(1, 3, 0, 2)
         bar_volume = scenarios.bar_volume.permute(1, 0, 2).unsqueeze(1)
-        rows = [bars[:, [OPEN, CLOSE, VOLUME]], bar_volume] + [bars[:, [HIGH, LOW, AMOUNT]]] * bool(history_length)
+        tradable = scenarios.tradable.permute(1, 0, 2).unsqueeze(1)
+        rows = [bars[:, [OPEN, CLOSE, VOLUME]], bar_volume, tradable]
+        if history_length:
+            rows.append(bars[:, [HIGH, LOW, AMOUNT]])
         self._tape = self._arrange(torch.cat(rows, 1).to(self._device, dtype))
-        self._tradable = self._arrange(scenarios.tradable.permute(1, 0, 2).to(self._device))
         self._volatility = self._arrange(scenarios.volatility.to(self._device, dtype))
         self._adv = self._arrange(scenarios.adv.to(self._device, dtype))
         self._forecast = None if forecast is None else forecast.to(self._device, dtype)
@@ -96,7 +98,7 @@ class VectorMarket:
         typical = (self._episode_adv * first[TAPE_CLOSE]).median(-1).values
         self.initial_nav = self._initial_wealth * self.num_assets * typical  # [B]
         cash = self.initial_nav.unsqueeze(-1).expand(-1, self.num_agents)
-        self.state = _map(initial_state(self.params, cash.contiguous(), self.num_assets), self._arrange_state)
+        self.state = _map(initial_state(self.params, cash.contiguous(), self.num_assets), self.arrange)
         length = max(MIN_WARMUP, self.history_length)
         rows = self._pick(self._tape[self.warmup - length : self.warmup])
         shown = rows[:, FULL_BAR if self.history_length else (TAPE_CLOSE,)]
@@ -133,7 +135,7 @@ class VectorMarket:
             steps_taken,
             reduce_only,
             self._forecast_at(self.warmup + self.steps_taken),
-            self._arrange_state(weights.to(self._device, self._dtype)),
+            self.arrange(weights.to(self._device, self._dtype)),
         )
         self.state, fills, self._public, shown, obs, reward = result
         self._history.push(shown)
@@ -173,6 +175,10 @@ class VectorMarket:
         """Displayed close of the last bar [B, A]."""
         return self._public.close
 
+    def arrange(self, x: Tensor) -> Tensor:
+        """x [B, ...] in this market's storage order; actions that come in it save a copy a step."""
+        return x.movedim(0, -1).contiguous().movedim(-1, 0) if self._batch_last else x.contiguous()
+
     def _next_quotes(self) -> Quotes:
         """Quotes of the coming step; after the last one the final bar stands in, so that observe() still works."""
         index = min(self.warmup + self.steps_taken, self._tape.shape[0] - 1)
@@ -186,7 +192,7 @@ class VectorMarket:
             bar_volume=bar[TAPE_FORECAST_VOLUME],
             half_spread=self._half_spread,
             borrow_rate=self._borrow_rate,
-            tradable=self._pick(self._tradable[index]),
+            tradable=bar[TAPE_TRADABLE] > 0,
             reduce_only=self._reduce_only(self.steps_taken),
         )
 
@@ -205,9 +211,6 @@ class VectorMarket:
     def _arrange(self, x: Tensor) -> Tensor:
         """Logical [..., W or B, A] in this market's storage order."""
         return x.transpose(-1, -2).contiguous().transpose(-1, -2) if self._batch_last else x.contiguous()
-
-    def _arrange_state(self, x: Tensor) -> Tensor:
-        return x.movedim(0, -1).contiguous().movedim(-1, 0) if self._batch_last else x.contiguous()
 
     def _pick(self, x: Tensor) -> Tensor:
         """The windows now played, [..., W, A] -> [..., B, A]."""
@@ -233,7 +236,7 @@ def _transition(
 ) -> tuple[MarketState, Fills, PublicTape, Tensor, Tensor, Tensor]:
     """Step, show the bar, observe, reward: pure, so that it compiles into few loops over memory.
 
-    bar [4 or 7, B, A]: rows of the tape for the bar of this step; the rest as in VectorMarket.step. The displayed bar
+    bar [5 or 8, B, A]: rows of the tape for the bar of this step; the rest as in VectorMarket.step. The displayed bar
     that comes back has all six channels [6, B, A] or the close alone [1, B, A].
     """
     new_state, fills = step(params, state, quotes, weights)
@@ -247,7 +250,7 @@ def _transition(
         expected_volume=bar[TAPE_FORECAST_VOLUME],
         net_flow=fills.net_flow,
     )
-    if bar.shape[0] == len(FULL_BAR) + 1:
+    if bar.shape[0] > TAPE_HIGH:
         before = displacement(params, quotes, decay(params, state.imbalance), new_state.impact_scale)
         shown = displayed_bar([bar[row] for row in FULL_BAR], before, after, fills)
     else:

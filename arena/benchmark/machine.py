@@ -1,0 +1,56 @@
+"""What a number was measured on."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import shlex
+import sys
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("torch", "numpy", "ray", "pettingzoo", "gymnasium")
+
+
+def describe_machine(device: str) -> dict[str, str]:
+    """Processor or GPU, cores and system."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
+        "cores": str(os.cpu_count()),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        "system": platform.platform(terse=True),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python, arena and those of PACKAGES that are installed."""
+    found = {"python": platform.python_version()}
+    for name in ("arena", *PACKAGES):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # the core runs without ray, pettingzoo and gymnasium
+    return found
+
+
+def command() -> str:
+    """The command line that is running."""
+    return shlex.join(["python", *sys.argv])
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Largest memory so far: allocated on the GPU, or resident in this process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

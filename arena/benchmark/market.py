@@ -1,0 +1,161 @@
+"""How fast the market steps."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from arena.benchmark.machine import command, describe_machine, peak_memory_bytes, versions
+from arena.data.synthetic import generate
+from arena.data.synthetic_params import SyntheticParams
+from arena.data.types import Scenarios
+from arena.envs.observation import layout
+from arena.envs.presets import preset
+from arena.envs.storage import keep_freed_memory
+from arena.envs.vector import VectorMarket
+
+WARMUP = 60
+WINDOWS = 64  # different windows of bars that the markets share
+STEP = (
+    "one market step: sanitise weights, size orders, margin, cross, cap, ration, price, settle, decay and add impact, "
+    "mark every seat, reward, and write the observations of all its agents"
+)
+
+
+@dataclass(frozen=True)
+class MarketBenchmark:
+    """Size of a run."""
+
+    num_envs: int = 4096
+    num_agents: int = 10
+    num_assets: int = 4
+    device: str = "cpu"
+    threads: int = 1
+    compile: bool = True
+    num_steps: int = 60  # measured steps
+    preset: str = "sqrt"
+
+
+def benchmark_vector(run: MarketBenchmark) -> dict[str, object]:
+    """Step `num_envs` markets together in float32 with full physics and the default observations."""
+    torch.set_num_threads(run.threads)
+    reuse = run.device == "cpu" and keep_freed_memory()
+    if run.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(run.device)
+    market = VectorMarket(
+        preset(run.preset),
+        _scenarios(run.num_assets, WINDOWS),
+        run.num_agents,
+        num_markets=run.num_envs,
+        generator=torch.Generator().manual_seed(0),
+        dtype=torch.float32,
+        device=run.device,
+        compile=run.compile,
+        auto_reset=True,
+    )
+    # Different targets every step, gross about 1: most seats trade every asset in every step.
+    shape = (run.num_envs, run.num_agents, run.num_assets)
+    generator = torch.Generator().manual_seed(1)
+    actions = [market.arrange(torch.randn(shape, generator=generator) / run.num_assets) for _ in range(4)]
+    for action in actions:  # compiles
+        market.step(action)
+    sync = torch.cuda.synchronize if run.device.startswith("cuda") else _nothing
+    timing = _time(lambda index: market.step(actions[index % len(actions)]), run.num_steps, sync)
+    return {
+        **_rates(timing, run.num_envs, run.num_agents),
+        "num_envs": run.num_envs,
+        "num_agents": run.num_agents,
+        "num_assets": run.num_assets,
+        "obs_dim": len(layout(market.params, run.num_assets)),
+        "compiled": run.compile,
+        "threads": run.threads,
+        "dtype": "float32",
+        "preset": run.preset,
+        "keeps_freed_memory": reuse,
+        "step": STEP,
+        **_provenance(run.device),
+    }
+
+
+def benchmark_pettingzoo(run: MarketBenchmark) -> dict[str, object]:
+    """Step one ArenaParallelEnv with dicts of NumPy arrays, as a PettingZoo user does; resets included."""
+    from arena.envs.parallel import ArenaParallelEnv  # the only part that needs pettingzoo
+
+    torch.set_num_threads(run.threads)
+    env = ArenaParallelEnv(
+        scenarios=_scenarios(run.num_assets, WINDOWS),
+        params=preset(run.preset),
+        num_agents=run.num_agents,
+        compile=run.compile,
+    )
+    env.reset(seed=0)
+    actions = {name: env.action_space(name).sample() / run.num_assets for name in env.possible_agents}
+
+    def step(index: int) -> None:
+        env.step({name: actions[name] for name in env.agents})
+        if not env.agents:
+            env.reset()
+
+    for index in range(20):
+        step(index)
+    timing = _time(step, run.num_steps, _nothing)
+    return {
+        **_rates(timing, 1, run.num_agents),
+        "num_envs": 1,
+        "num_agents": run.num_agents,
+        "num_assets": run.num_assets,
+        "obs_dim": env.observation_space(env.possible_agents[0]).shape[0],
+        "compiled": run.compile,
+        "threads": run.threads,
+        "preset": run.preset,
+        "step": STEP + ", and turn everything into dicts of NumPy arrays",
+        **_provenance("cpu"),
+    }
+
+
+@dataclass(frozen=True)
+class _Timing:
+    wall: list[float]  # seconds of each step
+    cpu: float  # seconds of all steps, all threads
+
+
+def _time(step: Callable[[int], object], num_steps: int, sync: Callable[[], None]) -> _Timing:
+    sync()
+    wall = []
+    cpu_start = time.process_time()
+    for index in range(num_steps):
+        start = time.perf_counter()
+        step(index)
+        sync()
+        wall.append(time.perf_counter() - start)
+    return _Timing(wall, time.process_time() - cpu_start)
+
+
+def _rates(timing: _Timing, num_envs: int, num_agents: int) -> dict[str, object]:
+    steps = num_envs * len(timing.wall)
+    per_second = steps / sum(timing.wall)
+    return {
+        "market_steps_per_second": per_second,
+        "market_steps_per_cpu_second": steps / timing.cpu,
+        "agent_steps_per_second": per_second * num_agents,
+        "step_ms_p50": statistics.median(timing.wall) * 1e3,
+    }
+
+
+def _provenance(device: str) -> dict[str, object]:
+    return {
+        "peak_memory_bytes": peak_memory_bytes(device),
+        "hardware": describe_machine(device),
+        "versions": versions(),
+        "command": command(),
+    }
+
+
+def _scenarios(num_assets: int, num_windows: int) -> Scenarios:
+    return generate(SyntheticParams(num_assets=num_assets, num_bars=180), range(num_windows), warmup=WARMUP)
+
+
+def _nothing() -> None:
+    pass
