@@ -21,7 +21,7 @@ from arena.data.types import VOLUME, Scenarios
 
 __all__ = ["SyntheticParams", "fair", "generate"]
 
-CHUNK = 128  # scenarios built at once: bounds the memory of the draws
+CHUNK_CELLS = 200_000  # scenarios x bars x assets built at once: bounds the memory of the draws
 DAYS_PER_YEAR = 252
 
 
@@ -44,7 +44,8 @@ def generate(
     if not 2 <= warmup < params.num_bars:
         raise ValueError(f"warmup is {warmup}, expected 2 <= warmup < num_bars = {params.num_bars}")
     numbers = [int(seed) for seed in seeds]
-    chunks = [_generate(params, numbers[i : i + CHUNK], warmup) for i in range(0, len(numbers), CHUNK)]
+    size = max(1, CHUNK_CELLS // (params.num_bars * params.num_assets))
+    chunks = [_generate(params, numbers[i : i + size], warmup) for i in range(0, len(numbers), size)]
     joined: dict[str, Any] = {}
     for name, first in chunks[0]._asdict().items():
         if isinstance(first, Tensor):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from arena.data.stylized import BANDS, autocorrelation, judge, stylized_facts
-from arena.data.synthetic import SyntheticParams, fair, generate
+from arena.data.synthetic import CHUNK_CELLS, SyntheticParams, fair, generate
 from arena.data.types import AMOUNT, CLOSE, HIGH, LOW, OPEN, VOLUME
 
 UNIVERSE = fair(SyntheticParams(num_assets=50, num_bars=1260, num_sectors=8))
@@ -154,11 +154,10 @@ def test_scenario_depends_on_its_own_seed_only():
 
 
 def test_chunks_do_not_show():
-    seeds = range(200)  # more than one chunk
-    whole = generate(SyntheticParams(num_bars=70, num_assets=2), seeds)
-    torch.testing.assert_close(
-        whole.bars[150:], generate(SyntheticParams(num_bars=70, num_assets=2), seeds[150:]).bars, rtol=1e-12, atol=0
-    )
+    params = SyntheticParams(num_bars=1000)
+    seeds = range(2 * CHUNK_CELLS // (params.num_bars * params.num_assets) + 3)
+    last = generate(params, seeds[-4:])
+    torch.testing.assert_close(generate(params, seeds).bars[-4:], last.bars, rtol=1e-12, atol=0)
 
 
 def test_float32_is_the_rounded_float64():
