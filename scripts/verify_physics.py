@@ -1,0 +1,41 @@
+"""Replay a folder of truth values (closed forms, equilibria, a ledger) through the shipped market, in float64.
+
+    python scripts/verify_physics.py --truth DIR
+
+One line a check: PASS or FAIL, name, value, expected, error; or SKIP, name, reason. The last line counts them.
+Exit code 0 if no check failed, 1 if one did, 2 if the folder cannot be replayed.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import tyro
+
+from arena.verification.checks import Check, summary
+from arena.verification.folder import verify_folder
+from arena.verification.truth import TruthError
+
+
+def main(truth: Path) -> int:
+    """Replay every file of a truth folder through the shipped market.
+
+    Args:
+        truth: folder with the truth files.
+    """
+    torch.set_num_threads(1)  # markets this small are faster on one
+    print(f"replaying {truth} through the shipped market, float64: result, name, value, expected, error")
+    checks: list[Check] = []
+    try:
+        for check in verify_folder(truth):
+            checks.append(check)
+            print(check.line)
+    except TruthError as error:
+        print(f"verify_physics: {error}", file=sys.stderr)
+        return 2
+    print(summary(checks))
+    return int(any(check.status == "FAIL" for check in checks))
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))
