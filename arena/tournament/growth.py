@@ -1,9 +1,8 @@
-"""Growth: who earns more, and how sure that is. The scenario is the unit of every interval and test here.
+"""Growth and Sharpe ratio per entrant, with intervals. The scenario is the unit of every interval.
 
 A row of scores is one scenario: an entrant's lineups inside it are averaged first. Axes: S scenarios, m entrants.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -18,7 +17,6 @@ ScenarioKind = Literal["seed", "window"]  # independent synthetic universes, or 
 CONFIDENCE = 0.95
 MIN_SCENARIOS = {"seed": 50, "window": 8}  # fewer: no growth interval (one rare loss breaks it), descriptive only
 CAUTION_SCENARIOS = 300  # below this a once-in-100 loss still makes intervals too short
-MIN_DIFFERENCES = 20  # non-zero paired differences a comparison needs to be decided
 
 
 class Estimate(NamedTuple):
@@ -35,15 +33,6 @@ class Scores(NamedTuple):
     scenarios: NDArray[np.int64]  # [S]
     agents: tuple[str, ...]  # m, sorted
     values: Floats  # [S, m], NaN where the entrant has not played the scenario yet
-
-
-class Leader(NamedTuple):
-    """Is the first significantly ahead? Paired differences of the first against every other, Holm-adjusted."""
-
-    agent: str
-    significant: bool  # ahead of all others at the 5 % level, jointly
-    p_values: dict[str, float]  # other entrant -> adjusted two-sided p
-    not_separated: tuple[str, ...]  # others the first is not significantly ahead of
 
 
 def score_table(results: "pa.Table", column: str) -> Scores:
@@ -96,74 +85,6 @@ def complete_rows(scores: Scores) -> Scores:
     """Only the scenarios that every entrant has played: what paired comparisons use."""
     whole = ~np.isnan(scores.values).any(1)
     return scores._replace(scenarios=scores.scenarios[whole], values=scores.values[whole])
-
-
-def equality_p_value(scores: Scores, generator: np.random.Generator, num_draws: int = 1000) -> float:
-    """One simultaneous test that the entrants are equal: p-value.
-
-        d_si = x_si - mean over i of x_si,   t_i = mean_s d_si / se(d_i),   statistic max_i |t_i|
-
-    The reference distribution permutes the scores inside every scenario: exact for copies of one agent, whatever the
-    law of their scores, and close to its level for entrants of equal means but unequal laws (3.6 to 6.4 % at 5 %, where
-    flipping signs of scenarios rejects up to 28 %). Entrants whose scores are equal throughout give p = 1.
-    Romano (1990), J. Am. Stat. Assoc. 85:686; Chung, Romano (2013), Ann. Stat. 41:484, on studentising.
-    """
-    rows = complete_rows(scores).values
-    centred = rows - rows.mean(1, keepdims=True)  # [S, m]; a permutation keeps the mean of a row
-    num, num_agents = centred.shape
-    if num < 2 or num_agents < 2 or np.abs(centred).max() <= 1e-12 * np.abs(rows).max():
-        return 1.0
-
-    def statistic(sample: Floats) -> Floats:
-        """[..., S, m] -> [...]; the floor of the variance stands for entrants that always have the same score."""
-        mean = sample.mean(-2)
-        variance = np.maximum(np.square(sample).mean(-2) - np.square(mean), 1e-24)
-        return (np.abs(mean) / np.sqrt(variance)).max(-1)
-
-    observed = statistic(centred)
-    exceed = 0
-    for start in range(0, num_draws, 50):  # blocks bound the memory
-        block = np.broadcast_to(centred, (min(50, num_draws - start), num, num_agents))
-        exceed += int((statistic(generator.permuted(block, axis=-1)) >= observed * (1 - 1e-12)).sum())
-    return (1 + exceed) / (1 + num_draws)
-
-
-def leader_test(scores: Scores, leader: str, kind: ScenarioKind) -> Leader:
-    """Compare the first of the ranking with every other entrant: paired differences by scenario, t test, Holm.
-
-    A pair without enough non-zero differences, and any pair below MIN_SCENARIOS, stays undecided (p = 1).
-    Holm (1979), Scand. J. Stat. 6:65.
-    """
-    scores = complete_rows(scores)
-    first = scores.agents.index(leader)
-    others = [index for index in range(len(scores.agents)) if index != first]
-    lead = scores.values[:, [first]] - scores.values  # [S, m]
-    raw = [paired_p_value(lead[:, other], kind) if lead[:, other].sum() > 0 else 1.0 for other in others]
-    p_values = dict(zip([scores.agents[other] for other in others], holm(raw)))
-    not_separated = tuple(agent for agent, p in p_values.items() if p >= 1 - CONFIDENCE)
-    return Leader(leader, bool(others) and not not_separated, p_values, not_separated)
-
-
-def paired_p_value(difference: Floats, kind: ScenarioKind) -> float:
-    """Two-sided p of mean 0 for [S] paired differences; 1 where there is too little to decide."""
-    from scipy import stats
-
-    num = len(difference)
-    needed = min(MIN_DIFFERENCES, MIN_SCENARIOS[kind])
-    if num < MIN_SCENARIOS[kind] or np.count_nonzero(difference) < needed:
-        return 1.0
-    error = difference.std(ddof=1) / np.sqrt(num)
-    return float(2 * stats.t.sf(abs(difference.mean()) / error, num - 1)) if error > 0 else 0.0
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Step-down adjusted p-values in the given order."""
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
-    result = np.empty_like(p)
-    result[order] = adjusted
-    return [float(value) for value in result]
 
 
 def pooled_sharpe(results: "pa.Table", agent: str, periods_per_year: float, kind: ScenarioKind) -> Estimate:

@@ -2,14 +2,14 @@
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from arena.tournament import growth, plackett_luce
+from arena.tournament import comparison, growth, plackett_luce
+from arena.tournament.digest import digest, sort_rows
+from arena.tournament.games import describe_games, fold_matches, win_matrix
 from arena.tournament.growth import CAUTION_SCENARIOS, CONFIDENCE, MIN_SCENARIOS, Estimate, ScenarioKind
-from arena.tournament.store import digest, sort_rows
 from arena.tournament.types import FORFEIT
 
 if TYPE_CHECKING:
@@ -19,14 +19,6 @@ CASH_RATING = 1000.0
 ELO = 400 / math.log(10)  # rating points per unit of Plackett-Luce log worth
 MIN_RATED_SCENARIOS = 8  # the interval of the rating covers from here on
 WINS_OFTEN = "wins often, earns little"
-
-
-class Matches(NamedTuple):
-    """Result rows folded into matches: R matches of N seats."""
-
-    item: NDArray[np.int64]  # [R, N] index of the entrant in the seat
-    rank: NDArray[np.float64]  # [R, N]
-    scenario: NDArray[np.int64]  # [R]
 
 
 def leaderboard(
@@ -60,7 +52,7 @@ def leaderboard(
         entries.append(entry)
 
     scores = growth.score_table(results, headline)
-    leader = growth.leader_test(scores, entries[0]["agent"], kind)
+    leader = comparison.leader_test(scores, entries[0]["agent"], kind)
     return {
         "agents": entries,
         "seed": seed,
@@ -71,26 +63,10 @@ def leaderboard(
         "cash": cash if cash in agents else None,
         "confidence": CONFIDENCE,
         "leader": leader._asdict(),
-        "equality_p_value": growth.equality_p_value(scores, np.random.default_rng([seed, 2])),
+        "equality_p_value": comparison.equality_p_value(scores, np.random.default_rng([seed, 2])),
         "wins": win_matrix(results, [entry["agent"] for entry in entries]),
         "notes": notes(results, scores, kind, cash),
     }
-
-
-def fold_matches(results: "pa.Table", agents: list[str]) -> Matches:
-    """Rows of whole matches -> arrays by match and seat; `agents` gives the index of each entrant."""
-    table = sort_rows(results)
-    position = {name: index for index, name in enumerate(agents)}
-    seat = table["seat"].to_numpy()
-    num_seats = int(seat.max()) + 1
-    if len(seat) % num_seats or (seat.reshape(-1, num_seats) != np.arange(num_seats)).any():
-        raise ValueError(f"results hold partial matches: not every match has one row for each of {num_seats} seats")
-    item = np.array([position[name] for name in table["agent"].to_pylist()], dtype=np.int64)
-    return Matches(
-        item.reshape(-1, num_seats),
-        table["rank"].to_numpy().reshape(-1, num_seats),
-        table["scenario"].to_numpy()[::num_seats],
-    )
 
 
 def rating_estimates(results: "pa.Table", generator: np.random.Generator, cash: str = "cash") -> dict[str, Estimate]:
@@ -130,42 +106,6 @@ def wins_often_earns_little(growths: dict[str, Estimate], ratings: dict[str, Est
             if apart and growths[agent].value < growths[other].value:
                 flagged.add(agent)
     return flagged
-
-
-def describe_games(results: "pa.Table", agent: str) -> dict[str, float | int]:
-    """Plain description of an entrant's games: medians of return and drawdown, means per game of costs, counts."""
-    rows = results.filter(np.asarray(results["agent"].to_pylist(), dtype=str) == agent)
-    column = {name: rows[name].to_numpy() for name in rows.column_names if name not in ("agent", "reason", "traceback")}
-    means = ("turnover", "cost", "penalty", "impact_cost", "financing")
-    return {
-        "games": rows.num_rows,
-        "forfeits": int((column["status"] == FORFEIT).sum()),
-        "median_return": float(np.median(column["final_nav"])) - 1,
-        "worst_return": float(column["final_nav"].min()) - 1,
-        "max_drawdown": float(np.median(column["max_drawdown"])),
-        **{name: float(column[name].mean()) for name in means},
-        "margin_calls": int(column["margin_calls"].sum()),
-        "ruined": int(column["ruined"].sum()),
-        "rejected": int(column["rejected"].sum()),
-    }
-
-
-def win_matrix(results: "pa.Table", agents: list[str]) -> dict[str, Any]:
-    """Share of the matches of i and j that i ended ahead, a tie counting half; None if they never met.
-
-    Returns {"agents": names, "share": [[..]]}, row i against column j.
-    """
-    item, rank, _ = fold_matches(results, agents)
-    num_agents = len(agents)
-    won, met = np.zeros(num_agents**2), np.zeros(num_agents**2)
-    for seat in range(item.shape[1]):
-        pair = (item[:, [seat]] * num_agents + item).ravel()
-        lead = np.sign(rank - rank[:, [seat]]).ravel()
-        won += np.bincount(pair, (lead + 1) / 2, num_agents**2)
-        met += np.bincount(pair, minlength=num_agents**2)
-    met[:: num_agents + 1] = 0  # the diagonal: an entrant does not meet itself
-    share = (won / np.where(met > 0, met, np.nan)).reshape(num_agents, num_agents)
-    return {"agents": agents, "share": [[_known(value) for value in row] for row in share.tolist()]}
 
 
 def notes(results: "pa.Table", scores: growth.Scores, kind: ScenarioKind, cash: str) -> list[str]:

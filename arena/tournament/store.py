@@ -6,9 +6,7 @@ A file appears under its final name only when it is whole (write beside it, then
     RUN/results.parquet        all rows, sorted
 """
 
-import hashlib
 import os
-import struct
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +14,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from arena.tournament.types import KEY, NOT_IN_DIGEST, PATH_SCHEMA, SCHEMA, ResultRow, Unit
+from arena.tournament.digest import digest, sort_rows
+from arena.tournament.types import KEY, PATH_SCHEMA, SCHEMA, ResultRow, Unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+__all__ = [
+    *(
+        "Finished",
+        "arrow_schema",
+        "compact",
+        "digest",
+        "finished_units",
+        "num_path_scenarios",
+        "read_paths",
+        "read_unit",
+    ),
+    *("read_units", "sort_rows", "table_from_columns", "table_from_rows", "write_paths", "write_unit"),
+]
 
 FLOAT32_BYTES = 4
 
@@ -110,42 +123,6 @@ def compact(run: Path, units: Sequence[Unit]) -> "pa.Table":
     table = read_units(run, units)
     _write(run / "results.parquet", table)
     return table
-
-
-def sort_rows(table: "pa.Table") -> "pa.Table":
-    """Rows in the order of KEY; ValueError if a row stands twice."""
-    columns = [table[name].to_numpy() for name in KEY]
-    order = np.lexsort(columns[::-1])
-    keys = np.stack(columns, 1)[order]
-    repeated = (keys[1:] == keys[:-1]).all(1)
-    if repeated.any():
-        row = dict(zip(KEY, keys[1:][repeated][0].tolist()))
-        raise ValueError(f"the same result stands twice: {row}")
-    return table.take(order)
-
-
-def digest(table: "pa.Table") -> str:
-    """SHA-256 over the rows sorted by KEY, without NOT_IN_DIGEST: equal digests mean equal results.
-
-    Bytes are defined here and not by a file format: per column its name and kind, then int64 or float64 little-endian
-    (one NaN, no negative zero), bool as one byte, strings as UTF-8 with their length in front.
-    """
-    table = sort_rows(table.select(list(SCHEMA)))
-    sha = hashlib.sha256(struct.pack("<q", table.num_rows))
-    for name, kind in SCHEMA.items():
-        if name in NOT_IN_DIGEST:
-            continue
-        sha.update(f"{name}:{kind};".encode())
-        if kind == "string":
-            for text in table[name].to_pylist():
-                raw = text.encode()
-                sha.update(struct.pack("<q", len(raw)) + raw)
-        else:
-            values = table[name].to_numpy()
-            if kind == "float64":
-                values = np.where(np.isnan(values), np.nan, values + 0.0)  # -0.0 + 0.0 is +0.0
-            sha.update(values.astype({"int64": "<i8", "float64": "<f8", "bool": "u1"}[kind]).tobytes())
-    return sha.hexdigest()
 
 
 def num_path_scenarios(unit: Unit, num_steps: int, budget_bytes: int, num_units: int) -> int:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from arena.metrics import descending_rank, utility
-from arena.tournament.ratings import WINS_OFTEN, fold_matches, leaderboard, win_matrix
+from arena.tournament.games import fold_matches, win_matrix
+from arena.tournament.ratings import WINS_OFTEN, leaderboard
 from arena.tournament.store import table_from_columns
 from arena.tournament.types import OK, SCHEMA
 from tests.tournament.simulated import simulated_results

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from arena.tournament import store
+from arena.tournament.digest import digest
 from arena.tournament.schedule import build_lineups, build_units
 from arena.tournament.types import KEY, NOT_IN_DIGEST, PATH_SCHEMA, SCHEMA, ResultRow, Unit
 from tests.tournament.simulated import simulated_results
@@ -64,7 +65,7 @@ def test_compact_gives_the_sorted_whole(run: Path) -> None:
     assert (run / "results.parquet").exists()
     keys = list(zip(*(table[name].to_pylist() for name in KEY)))
     assert keys == sorted(keys)
-    assert store.digest(table) == store.digest(simulated_results(EDGE, 6, seed=0))
+    assert digest(table) == digest(simulated_results(EDGE, 6, seed=0))
     assert not list(run.rglob("*.tmp"))
 
 
@@ -88,7 +89,7 @@ def test_digest_ignores_order_chunks_clocks_and_tracebacks() -> None:
         index = SCHEMA_NAMES.index(name)
         column = store.table_from_columns(dict.fromkeys([name], [value] * table.num_rows), {name: SCHEMA[name]})[name]
         chunked = chunked.set_column(index, store.arrow_schema().field(name), column)
-    assert store.digest(chunked) == store.digest(table)
+    assert digest(chunked) == digest(table)
 
 
 SCHEMA_NAMES = list(SCHEMA)
@@ -100,7 +101,7 @@ def test_digest_sees_every_other_column(name: str) -> None:
     columns = {column: table[column].to_pylist() for column in SCHEMA}
     value = columns[name][0]
     columns[name][0] = value + "x" if isinstance(value, str) else not value if isinstance(value, bool) else value + 100
-    assert store.digest(store.table_from_columns(columns)) != store.digest(table)
+    assert digest(store.table_from_columns(columns)) != digest(table)
 
 
 def row(**changes: object) -> ResultRow:
@@ -121,16 +122,16 @@ def test_digest_bytes_are_pinned_and_floats_canonical() -> None:
                 raw += len(text).to_bytes(8, "little") + text
             else:
                 raw += np.array([values.get(name, 0)]).astype({"bool": "u1"}.get(kind, kind)).tobytes()
-    assert store.digest(ours) == hashlib.sha256(raw).hexdigest()
+    assert digest(ours) == hashlib.sha256(raw).hexdigest()
     other_nan = np.array([0xFFF8000000000001], dtype=np.uint64).view(np.float64)[0]
     same = store.table_from_rows([row(agent="é", growth_cv=other_nan, cost=0.0, ruined=True)])
-    assert store.digest(ours) == store.digest(same)
+    assert digest(ours) == digest(same)
 
 
 def test_a_row_may_not_stand_twice() -> None:
     twice = store.table_from_rows([row(agent="a"), row(agent="b")])
     with pytest.raises(ValueError, match=r"stands twice: \{'lineup': 0, 'scenario': 0, 'seat': 0\}"):
-        store.digest(twice)
+        digest(twice)
 
 
 def test_columns_must_fit_the_schema() -> None:
