@@ -14,25 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from arena.tournament.digest import digest, sort_rows
+from arena.tournament.digest import digest as digest  # stored rows and their digest are one import
+from arena.tournament.digest import sort_rows
 from arena.tournament.types import KEY, PATH_SCHEMA, SCHEMA, ResultRow, Unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-__all__ = [
-    *(
-        "Finished",
-        "arrow_schema",
-        "compact",
-        "digest",
-        "finished_units",
-        "num_path_scenarios",
-        "read_paths",
-        "read_unit",
-    ),
-    *("read_units", "sort_rows", "table_from_columns", "table_from_rows", "write_paths", "write_unit"),
-]
 
 FLOAT32_BYTES = 4
 
