@@ -126,6 +126,7 @@ def _run(config: TournamentConfig, run: Path | None, command: str) -> int:
     try:
         play_all(config, plan, run, console)
     except Interrupted as stop:
+        console.print()
         if stop.num_done:
             console.print(leaderboard_table(rank(run, plan, config.seed)))
         console.print(f"\n{stop}; go on with\n  {again}", markup=False)

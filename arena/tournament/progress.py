@@ -1,5 +1,7 @@
 """What is shown while matches are played: a bar with the time left, and the top three so far."""
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -68,10 +70,11 @@ def progress_bar(console: "Console", num_units: int, num_done: int, standing: St
 
 
 class Ticker:
-    """Moves the bar."""
+    """Moves the bar. The ranking below it is made anew at most once a second: it costs more than a short unit."""
 
     def __init__(self, bar, task, live, standing: Standing):  # type: ignore[no-untyped-def]  # rich objects
         self._bar, self._task, self._live, self._standing = bar, task, live, standing
+        self._ranked_at = -math.inf
 
     def advance(self, results: "pa.Table") -> None:
         """One more unit is done."""
@@ -80,4 +83,8 @@ class Ticker:
 
         self._standing.add(results)
         self._bar.advance(self._task)
+        now = time.monotonic()
+        if now - self._ranked_at < 1.0 and not self._bar.finished:
+            return
+        self._ranked_at = now
         self._live.update(Group(self._bar, Text(self._standing.top(), style="dim")))
