@@ -12,25 +12,22 @@ PACKAGE = ROOT / "arena"
 FILES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
 CORE_AGENTS = ("baselines", "fader", "indicators", "minimum_variance", "oracle", "price_rules", "rule", "shrinkage")
+ENV_ADAPTERS = ("actions", "parallel", "rendering", "single", "spaces", "windows")  # of one PettingZoo or Gymnasium env
 CORE = {
     *(f"arena.data.{p.stem}" for p in (PACKAGE / "data").glob("*.py")),
-    *(
-        f"arena.envs.{p.stem}"
-        for p in (PACKAGE / "envs").glob("*.py")
-        if p.stem not in ("parallel", "single", "render")
-    ),
+    *(f"arena.envs.{p.stem}" for p in (PACKAGE / "envs").glob("*.py") if p.stem not in ENV_ADAPTERS),
     *(f"arena.agents.{name}" for name in (*CORE_AGENTS, "weights")),
 }
-ADAPTERS = ("arena.envs.parallel", "arena.envs.single", "arena.envs.render", "arena.agents")
+ADAPTERS = (*(f"arena.envs.{name}" for name in ENV_ADAPTERS), "arena.agents")
 APPLICATION = ("arena.tournament", "arena.cli", "arena.benchmark", "arena.verification")
 LAYER_0 = ("arena.config", "arena.config_file", "arena.metrics")
 
 # Third-party packages that may be imported when the module is (imports inside functions may be more).
 NUMERIC = {"torch", "numpy"}
 ALLOWED = {
-    0: NUMERIC | {"pydantic", "yaml", "pydantic_core"},
+    0: NUMERIC | {"pydantic", "pydantic_core", "yaml"},
     1: NUMERIC,
-    2: NUMERIC | {"pettingzoo", "gymnasium", "ray", "yaml"},
+    2: NUMERIC | {"gymnasium", "matplotlib", "pettingzoo", "ray", "yaml"},
 }
 
 

@@ -6,7 +6,7 @@ checkpoints, `describe` prints a row with its names.
 """
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -113,8 +113,10 @@ def observe(
 
 def seat_view(observation: Observation, seat: int) -> Observation:
     """One seat's observation, fields [B, ...], from that of all seats [B, N, ...]; views, no copy."""
-    fields = [field.select(1, seat) if isinstance(field, Tensor) else field for field in observation]
-    return Observation(*fields)
+    views: dict[str, Any] = {
+        name: field.select(1, seat) for name, field in observation._asdict().items() if isinstance(field, Tensor)
+    }
+    return observation._replace(**views)
 
 
 def layout(params: MarketParams, num_assets: int) -> tuple[str, ...]:

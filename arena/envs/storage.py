@@ -15,7 +15,8 @@ from torch import Tensor
 
 def _slowest_first(x: Tensor) -> list[int]:
     """Axes of x by falling stride."""
-    return sorted(range(x.dim()), key=lambda axis: -x.stride(axis))
+    strides = x.stride()
+    return sorted(range(len(strides)), key=lambda axis: -strides[axis])
 
 
 def reduce(reduction: Callable[[Tensor, int], Tensor], x: Tensor, axis: int) -> Tensor:

@@ -134,7 +134,8 @@ class Observation(NamedTuple):
             fields += [field] if field.dim() == self.weight.dim() else list(field.unbind(-1))
         fields += [field.unsqueeze(-1) for field in self[8:16]]
         # Joined in the memory order of the weights, where runs along the fastest axis stay whole.
-        order = sorted(range(self.weight.dim()), key=lambda axis: -self.weight.stride(axis))
+        strides = self.weight.stride()
+        order = sorted(range(len(strides)), key=lambda axis: -strides[axis])
         joined = torch.cat([field.permute(order) for field in fields], order.index(len(order) - 1))
         return joined.permute([order.index(axis) for axis in range(len(order))])
 

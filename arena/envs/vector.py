@@ -262,7 +262,7 @@ def _transition(
 
 
 def _map(record: MarketState, function: Callable[[Tensor], Tensor]) -> MarketState:
-    return MarketState(*(None if field is None else function(field) for field in record))
+    return record._replace(**{name: function(x) for name, x in record._asdict().items() if x is not None})
 
 
 def _check(
