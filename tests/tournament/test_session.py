@@ -210,6 +210,14 @@ def test_one_asset_and_one_agent_are_enough(tmp_path):
     assert [entry["agent"] for entry in board["agents"]] == ["random"]
 
 
+def test_two_hundred_assets_are_not_too_many(tmp_path):
+    data = {"num_assets": 200, "scenarios": 2, "episode_length": 4}
+    _, plan, run = played(tiny(tmp_path, agents=[{"agent": "cash"}, {"agent": "rsi"}], data=data, tournament={}))
+    rows = read_units(run, plan.units).to_pandas()
+    assert len(rows) == 4
+    assert rows["final_nav"].notna().all()
+
+
 def test_a_run_refuses_other_data(tmp_path):
     config = tiny(tmp_path)
     _, run = new_run(config)
