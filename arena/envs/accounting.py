@@ -82,13 +82,15 @@ def margin_call(params: MarketParams, was_called: Tensor, nav: Tensor, position:
 def forced_fraction(params: MarketParams, quotes: Quotes, nav: Tensor, position: Tensor) -> Tensor:
     """Share of every tradable position that a margin call closes in the coming bar [B, N].
 
-        phi = clip((G - nav / 0.35) / G_tradable, 0, 1),   G = gross notional at the reference close
+        phi = clip((G - nav / 0.36) / G_tradable, 0, 1),   G = gross notional at the reference close
 
     The same share of each asset, so the portfolio keeps its shape; halted assets are left out of G_tradable and the
-    others make up for them. Fills are rationed like any flow, so a call may last several bars.
+    others make up for them. The aim lies above the 0.35 that ends a call: aimed at 0.35 itself, penalty and interest
+    would leave a passive seat a hair below, in a call without end. Fills are rationed like any flow, so a call may last
+    several bars.
     """
     notional = position.abs() * quotes.ref_price.unsqueeze(-2)
     gross = total(notional, -1)
     reachable = total(torch.where(quotes.tradable.unsqueeze(-2), notional, 0.0), -1)
-    excess = gross - nav.clamp(min=0.0) / params.margin_release
+    excess = gross - nav.clamp(min=0.0) / params.margin_target
     return (excess / torch.where(reachable > 0, reachable, 1.0)).clamp(0.0, 1.0)

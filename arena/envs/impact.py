@@ -157,7 +157,8 @@ def limit_scale(params: MarketParams, previous: Tensor, raw: Tensor) -> Tensor:
     With it the impact paid at a constant price stays a sum of non-negative terms (Fruth, Schoeneborn, Urusov 2014,
     Math. Finance; Alfonsi & Infante Acevedo 2014). A permanent mode never rises.
     """
-    growth = [math.exp((1.0 + mode.exponent) * math.log(2.0) * params.dt / mode.half_life) for mode in params.modes]
+    rates = [(1.0 + mode.exponent) * math.log(2.0) * params.dt / mode.half_life for mode in params.modes]
+    growth = [math.exp(min(rate, 80.0)) for rate in rates]  # e**80 is no limit at all and finite in float32
     return torch.minimum(raw.unsqueeze(-1), previous * previous.new_tensor(growth))
 
 

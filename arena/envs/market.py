@@ -48,23 +48,25 @@ def orders_from_weights(
 ) -> tuple[Tensor, Tensor]:
     """Orders [B, N, A] in shares that lead to target `weights` [B, N, A] (signed fractions of nav at ref_price).
 
-    Non-finite weights keep their position; the number of them [B, N] comes second. Others are capped per asset, then
-    scaled so that the gross, kept positions included, is at most max_gross_leverage. Orders worth less than
-    min_order * nav are exactly 0. Sizing and cap use the same price, so the cap holds by construction.
+    Non-finite weights keep their position; the number of them [B, N] comes second. So do halted assets. Others are
+    capped per asset, then scaled so that the gross, kept positions included, is at most max_gross_leverage. Orders
+    worth less than min_order * nav are exactly 0. Sizing and cap use the same price, so the cap holds by construction
+    for orders that fill; where a sale is rationed while a purchase fills, the margin call bounds the gross.
     """
     price = quotes.ref_price.unsqueeze(-2)
     nav_safe = torch.where(state.nav > 0, state.nav, 1.0).unsqueeze(-1)  # ruined seats: their orders are overruled
     finite = torch.isfinite(weights)
     bound = min(params.max_asset_weight, HUGE_WEIGHT)
-    wanted = torch.where(finite, weights, 0.0).clamp(-bound, bound)
-    kept = total(torch.where(finite, 0.0, state.position.abs() * price / nav_safe), -1)
+    movable = finite & quotes.tradable.unsqueeze(-2)
+    wanted = torch.where(movable, weights, 0.0).clamp(-bound, bound)
+    kept = total(torch.where(movable, 0.0, state.position.abs() * price / nav_safe), -1)
     room = (params.max_gross_leverage - kept).clamp(min=0.0)
     gross = total(wanted.abs(), -1)
     # Divide only where the quotient is used: near gross = 0 its slope overflows, and 0 * inf is a NaN gradient.
     scale = torch.where(gross > room, room / torch.where(gross > room, gross, 1.0), 1.0).unsqueeze(-1)
     orders = wanted * scale * nav_safe / price - state.position
     too_small = orders.abs() * price < params.min_order * nav_safe
-    orders = torch.where(finite & ~too_small, orders, 0.0)
+    orders = torch.where(movable & ~too_small, orders, 0.0)
     return orders, total((~finite).to(state.nav.dtype), -1)
 
 

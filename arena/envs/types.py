@@ -42,6 +42,9 @@ class MarketParams:
     maintenance_long: float = 0.25  # nav >= 0.25 long + 0.30 short notional, else a margin call
     maintenance_short: float = 0.30
     margin_release: float = 0.35  # a call ends when nav / gross notional >= this
+    margin_target: float = (
+        0.36  # a forced reduction aims here; the margin above pays its own cost and the next interest
+    )
     forced_penalty: float = 10e-4  # of forced notional, to the house
     ruin: bool = True  # nav <= 0 ends a seat for good
     cash_rate: float = 0.0  # credit interest per step

@@ -292,5 +292,10 @@ def _check(
         raise ValueError(
             "num_markets draws windows at random: pass a generator, or leave both out to play every window"
         )
+    for name in ("volatility", "adv"):
+        if not bool((getattr(scenarios, name) > 0).all()):  # NaN is not > 0 either
+            raise ValueError(
+                f"scenarios hold a {name} that is not positive; impact divides by it, so leave the asset out"
+            )
     if not bool(torch.isfinite(scenarios.bars).all()) or not bool((scenarios.bars[..., :VOLUME] > 0).all()):
         raise ValueError("scenarios hold a non-finite or non-positive price; load bars with a fill policy")

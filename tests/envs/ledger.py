@@ -49,7 +49,7 @@ class Account:
         if not self.alive:
             fraction = 1.0
         elif self.called and sellable > 0:
-            too_much = sum(notional) - max(self.nav, 0.0) / 0.35
+            too_much = sum(notional) - max(self.nav, 0.0) / 0.36
             fraction = min(max(too_much / sellable, 0.0), 1.0)
         return [fraction * abs(h) if tradable else 0.0 for h, tradable in zip(self.position, bar.tradable)]
 

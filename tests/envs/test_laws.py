@@ -222,7 +222,7 @@ def test_seats_in_trouble_only_reduce(market: Market) -> None:
 @LAW
 @given(markets(), st.sampled_from([0.5, 2.0]), st.sampled_from([0.3, inf]), st.floats(0.1, 1e4), SEEDS)
 def test_sizing_keeps_the_gross_cap(market: Market, gross: float, per_asset: float, size: float, seed: int) -> None:
-    """Orders lead to |weight| and gross within their caps at the sizing price; kept positions use up room first."""
+    """Orders keep |weight| and gross within their caps at the sizing price; what must stay uses up room first."""
     params = replace(market.params, max_gross_leverage=gross, max_asset_weight=per_asset)
     generator = torch.Generator().manual_seed(seed)
     weights = size * torch.randn(market.orders.shape, generator=generator, dtype=torch.float64)
@@ -230,12 +230,13 @@ def test_sizing_keeps_the_gross_cap(market: Market, gross: float, per_asset: flo
     orders, _ = orders_from_weights(params, market.state, market.quotes, weights)
     worth = market.state.nav.unsqueeze(-1)
     after = ((market.state.position + orders) * market.quotes.ref_price.unsqueeze(-2) / worth).abs()
-    kept = torch.where(weights.isnan(), after, 0.0).sum(-1)
+    stays = weights.isnan() | ~market.quotes.tradable.unsqueeze(-2)
+    kept = torch.where(stays, after, 0.0).sum(-1)
     dust = params.min_order * (1 + SUM)  # a reduction smaller than this is not sent
     solvent = market.state.nav > 0
     allowed = kept.clamp(min=gross) + dust * weights.shape[-1]
     assert (after.sum(-1) <= allowed)[solvent].all()
-    assert (after <= per_asset + dust)[solvent.unsqueeze(-1) & ~weights.isnan()].all()
+    assert (after <= per_asset + dust)[solvent.unsqueeze(-1) & ~stays].all()
 
 
 # 6. Symmetries
