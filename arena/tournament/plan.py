@@ -58,9 +58,7 @@ def make_plan(config: TournamentConfig) -> Plan:
         ids = synthetic_seeds(config) if windows is None else tuple(range(len(windows.bars)))
         schedule = config.tournament
         seats = schedule.seats or len(entrants)
-        # A lineup that holds the whole field is the only one, also when the field is a single agent.
-        num_lineups = 1 if seats == len(entrants) and schedule.lineups is None else schedule.lineups
-        lineups = build_lineups(list(entrants), seats, seed=config.seed, num_lineups=num_lineups)
+        lineups = build_lineups(list(entrants), seats, seed=config.seed, num_lineups=schedule.lineups)
         units = build_units(lineups, ids, schedule.batch_size)
         job = Job(
             rules=match_rules(config, dt),

@@ -31,7 +31,8 @@ def build_lineups(agents: Sequence[str], num_seats: int, seed: int, num_lineups:
     if num_lineups is None:
         cycle = num_agents // math.gcd(num_agents, num_seats)  # lineups until all have appeared equally often
         pairs = num_agents * (num_agents - 1) / max(num_seats * (num_seats - 1), 1)
-        num_lineups = min(cycle * math.ceil(pairs / cycle - 1e-9), possible)
+        cycles = max(math.ceil(pairs / cycle - 1e-9), 1)  # a field of one has no pairs, and still plays
+        num_lineups = min(cycle * cycles, possible)
     if not 1 <= num_lineups <= possible:
         raise ValueError(
             f"num_lineups is {num_lineups}, but {num_agents} entrants in {num_seats} seats make {possible} different "

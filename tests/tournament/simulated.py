@@ -7,7 +7,7 @@ import torch
 from arena.metrics import descending_rank, utility
 from arena.tournament.schedule import build_lineups
 from arena.tournament.store import table_from_columns
-from arena.tournament.types import FORFEIT, OK, SCHEMA, Lineup
+from arena.tournament.types import FORFEIT, OK, SCHEMA
 
 NUM_STEPS = 120
 
@@ -27,7 +27,7 @@ def simulated_results(
     """
     generator = np.random.default_rng(seed)
     agents = tuple(edge)
-    lineups = build_lineups(agents, num_seats or len(agents), seed) if len(agents) > 1 else [Lineup(0, agents)]
+    lineups = build_lineups(agents, num_seats or len(agents), seed)
     tables = []
     for lineup in lineups:
         size = (num_scenarios, len(lineup.agents))

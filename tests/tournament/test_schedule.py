@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arena.tournament.schedule import build_lineups, build_units
+from arena.tournament.types import Lineup
 
 
 @st.composite
@@ -55,6 +56,11 @@ def test_a_field_that_fills_the_seats_has_one_lineup() -> None:
     assert len(build_lineups(["a", "b", "c"], 3, seed=0)) == 1
     with pytest.raises(ValueError, match="seat rotations are duplicates"):
         build_lineups(["a", "b", "c"], 3, seed=0, num_lineups=2)
+
+
+def test_a_field_of_one_plays_alone() -> None:
+    assert build_lineups(["a"], 1, seed=0) == [Lineup(0, ("a",))]
+    assert [lineup.agents for lineup in build_lineups(["a"], 1, seed=0, num_lineups=1)] == [("a",)]
 
 
 def test_impossible_fields_are_refused() -> None:
