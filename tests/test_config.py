@@ -8,9 +8,11 @@ import pytest
 
 from arena.config import DEFAULT_FIELD, TournamentConfig
 from arena.config_file import ConfigError, dump_config, load_config, override, read_config
-from arena.envs.presets import preset
+from arena.envs.presets import PRESETS, preset
+from arena.tournament.plan import match_rules
 
-CONFIGS = Path(__file__).parent.parent / "configs" / "tournament"
+CONFIGS = Path(__file__).parent.parent / "configs"
+SHIPPED = sorted(CONFIGS.glob("tournament/*.yaml")) + sorted(CONFIGS.glob("market/*.yaml"))
 
 
 def refusal(tmp_path, text):
@@ -91,7 +93,7 @@ def test_a_missing_file_is_a_sentence(tmp_path):
         read_config(tmp_path / "nothing.yaml")
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_shipped_configs_are_good_and_survive_saving(path, tmp_path):
     config = read_config(path)
     copy = tmp_path / "copy.yaml"
@@ -99,11 +101,19 @@ def test_the_shipped_configs_are_good_and_survive_saving(path, tmp_path):
     assert read_config(copy) == config
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_has_a_config_that_plays_its_rules(name):
+    rules = match_rules(read_config(CONFIGS / "market" / f"{name}.yaml"), dt=1.0)
+    assert rules.market == preset(name)
+    costs = rules.half_spread, rules.borrow_rate
+    assert costs == (0, 0) if name == "frictionless" else min(costs) > 0
+
+
 def test_no_file_means_the_defaults():
     config = load_config()
     assert config == TournamentConfig()
     assert config.field == DEFAULT_FIELD
-    assert read_config(CONFIGS / "default.yaml").model_dump(exclude={"agents"}) == config.model_dump(exclude={"agents"})
+    assert read_config(CONFIGS / "tournament" / "default.yaml").model_dump(exclude={"agents"}) == config.model_dump(exclude={"agents"})
 
 
 def test_flags_change_fields_of_the_file():
