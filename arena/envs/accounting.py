@@ -42,11 +42,11 @@ def exit_cost(params: MarketParams, quotes: Quotes, position: Tensor, price: Ten
 
     Impact coefficients are the unscaled ones, so that the mark depends on own position and reference price alone.
     """
-    volatility, adv = quotes.volatility.unsqueeze(-2), quotes.adv.unsqueeze(-2)
-    volume = position / adv
+    volatility, inverse_adv = quotes.volatility.unsqueeze(-2), (1.0 / quotes.adv).unsqueeze(-2)
+    volume = position * inverse_adv  # divisions are dear: one per asset, not one per seat
     impact = rest_average(volume, modes_by_exponent(params.modes))
     if params.temporary_coef:
-        impact = impact + params.temporary_coef * smooth_power(volume / params.dt, params.temporary_exponent)
+        impact = impact + params.temporary_coef * smooth_power(volume * (1.0 / params.dt), params.temporary_exponent)
     rate = (quotes.half_spread + params.fee_rate).unsqueeze(-2)
     per_share = volatility * position * impact + rate * position.abs() + params.quadratic_cost * position * position
     return price.unsqueeze(-2) * per_share

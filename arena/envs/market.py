@@ -59,12 +59,12 @@ def orders_from_weights(
     bound = min(params.max_asset_weight, HUGE_WEIGHT)
     movable = finite & quotes.tradable.unsqueeze(-2)
     wanted = torch.where(movable, weights, 0.0).clamp(-bound, bound)
-    kept = total(torch.where(movable, 0.0, state.position.abs() * price / nav_safe), -1)
+    kept = total(torch.where(movable, 0.0, state.position.abs() * price), -1) / nav_safe.squeeze(-1)
     room = (params.max_gross_leverage - kept).clamp(min=0.0)
     gross = total(wanted.abs(), -1)
     # Divide only where the quotient is used: near gross = 0 its slope overflows, and 0 * inf is a NaN gradient.
     scale = torch.where(gross > room, room / torch.where(gross > room, gross, 1.0), 1.0).unsqueeze(-1)
-    orders = wanted * scale * nav_safe / price - state.position
+    orders = wanted * (scale * nav_safe) * (1.0 / price) - state.position
     too_small = orders.abs() * price < params.min_order * nav_safe
     orders = torch.where(movable & ~too_small, orders, 0.0)
     return orders, total((~finite).to(state.nav.dtype), -1)
