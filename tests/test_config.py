@@ -113,7 +113,9 @@ def test_no_file_means_the_defaults():
     config = load_config()
     assert config == TournamentConfig()
     assert config.field == DEFAULT_FIELD
-    assert read_config(CONFIGS / "tournament" / "default.yaml").model_dump(exclude={"agents"}) == config.model_dump(exclude={"agents"})
+    assert read_config(CONFIGS / "tournament" / "default.yaml").model_dump(exclude={"agents"}) == config.model_dump(
+        exclude={"agents"}
+    )
 
 
 def test_flags_change_fields_of_the_file():

@@ -1,4 +1,4 @@
-"""Wealth curves: quantiles of nav over the stored games, step by step."""
+"""Curves of a report: quantiles of nav over the stored games, and one asset of one stored market, step by step."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,35 @@ class WealthBand(NamedTuple):
     median: list[float]
     high: list[float]  # BAND[1] quantile at each step
     num_games: int
+
+
+class MarketCurves(NamedTuple):
+    """One asset in one match."""
+
+    scenario: int
+    lineup: int
+    asset: int
+    step: list[int]
+    ref_price: list[float]
+    mid: list[float]
+    displacement: list[float]
+    positions: dict[str, list[float]]  # entrant -> signed shares after each step
+
+
+def market_curves(markets: "pa.Table") -> MarketCurves:
+    """Rows of types.MARKET_SCHEMA -> the asset of the first stored match that was displaced most."""
+    scenario, lineup = (markets[name][0].as_py() for name in ("scenario", "lineup"))
+    of_match = (markets["scenario"].to_numpy() == scenario) & (markets["lineup"].to_numpy() == lineup)
+    asset, displacement = (markets[name].to_numpy()[of_match] for name in ("asset", "displacement"))
+    chosen = int(np.bincount(asset, np.abs(displacement)).argmax())
+    rows = markets.filter(of_match).filter(asset == chosen).sort_by([("seat", "ascending"), ("step", "ascending")])
+    step = rows["step"].to_numpy()
+    num_points = int(step.max()) + 1
+    agents = rows["agent"].to_pylist()[::num_points]
+    kept = np.unique(np.linspace(0, num_points - 1, min(num_points, MAX_POINTS)).round().astype(int))
+    of_market = {name: rows[name].to_numpy()[kept].tolist() for name in ("step", "ref_price", "mid", "displacement")}
+    positions = rows["position"].to_numpy().reshape(len(agents), num_points)[:, kept].tolist()
+    return MarketCurves(scenario, lineup, chosen, positions=dict(zip(agents, positions)), **of_market)
 
 
 def wealth_bands(paths: "pa.Table") -> dict[str, WealthBand]:

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from arena.tournament.curves import WealthBand
+from arena.tournament.curves import MarketCurves, WealthBand
 
 ACCENT, MUTED = "#3f7fd9", "#8b919b"
 BAND_FILL = "rgba(63, 127, 217, 0.20)"
@@ -15,6 +15,7 @@ COST_PARTS = {
     "penalty": ("forced trades", "#c0504d"),
     "financing": ("financing", "#2f9e8f"),
 }
+HOLDER_COLORS = ("#e08a2b", "#2f9e8f", "#c0504d", "#8b6fc4")
 ROW_HEIGHT = 26
 MAX_PANELS, PANEL_COLUMNS = 12, 4
 OFF_SCALE = 20  # median absolute deviations from the median: a total loss would flatten everybody else
@@ -99,6 +100,47 @@ def wealth_figure(bands: Mapping[str, WealthBand], leaderboard: Mapping[str, Any
         title = {"text": f"<b>{html.escape(name)}</b>", "xref": f"x{suffix} domain", "yref": f"y{suffix} domain"}
         place = {"x": 0, "y": 1.0, "xanchor": "left", "yanchor": "bottom", "showarrow": False, "font": {"size": 12}}
         layout["annotations"].append(title | place)
+    return {"data": traces, "layout": layout}
+
+
+def market_figure(market: MarketCurves) -> Figure:
+    """Displayed and reference price, the displacement between them, and the seats' positions, one above the other."""
+    largest = sorted(market.positions, key=lambda agent: -max(map(abs, market.positions[agent])))
+    colors = dict(zip(largest, HOLDER_COLORS))
+
+    def line(name: str, values: list[float], axis: str, color: str, width: float, unit: str) -> Figure:
+        return {
+            "type": "scatter",
+            "mode": "lines",
+            "name": html.escape(name),
+            "x": market.step,
+            "y": values,
+            "yaxis": axis,
+            "line": {"color": color, "width": width},
+            "hovertemplate": f"{html.escape(name)}<br>step %{{x}}, %{{y:,.4~g}}{unit}<extra></extra>",
+        }
+
+    shift = [value * 1e4 for value in market.displacement]
+    traces = [
+        line("reference price", market.ref_price, "y3", MUTED, 2.5, ""),
+        line("displayed price", market.mid, "y3", ACCENT, 1.2, ""),
+        line("displacement", shift, "y2", ACCENT, 1.5, " bps") | {"fill": "tozeroy", "fillcolor": BAND_FILL},
+    ]
+    for agent in reversed(largest):  # the coloured ones on top
+        color = colors.get(agent, MUTED)
+        traces.append(line(agent, market.positions[agent], "y", color, 1.8 if agent in colors else 0.8, " shares"))
+    for trace in traces:
+        trace["showlegend"] = trace["yaxis"] == "y3" or trace["name"] in map(html.escape, colors)
+    layout = _layout(0, "step")
+    layout |= {"height": 560, "margin": {"l": 70, "r": 10, "t": 40, "b": 45}, "showlegend": True}
+    layout["xaxis"] |= {"anchor": "y"}
+    for axis, title, domain in (
+        ("yaxis3", "price", [0.60, 1.0]),
+        ("yaxis2", "displacement [bps]", [0.38, 0.56]),
+        ("yaxis", "position [shares]", [0.0, 0.34]),
+    ):
+        layout[axis] = {"title": {"text": title, "font": {"size": 12}}, "domain": domain, "nticks": 5}
+        layout[axis]["zeroline"] = axis != "yaxis3"
     return {"data": traces, "layout": layout}
 
 

@@ -12,7 +12,7 @@ from arena.data.synthetic import SyntheticParams, generate
 from arena.data.types import Scenarios
 from arena.tournament.match import Entrant, MatchRules, play
 from arena.tournament.store import num_path_scenarios, table_from_columns
-from arena.tournament.types import PATH_SCHEMA, Unit
+from arena.tournament.types import MARKET_SCHEMA, PATH_SCHEMA, Unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +27,7 @@ class Job:
     warmup: int  # bars
     num_units: int  # of the tournament, which share `paths_bytes`
     paths_bytes: int
+    market_units: frozenset[str] = frozenset()  # names of units whose first scenario keeps its market path
     synthetic: SyntheticParams | None = None  # the scenarios are made from their seeds where they are played
     windows: Scenarios | None = None  # or cut from bars once: unit.scenarios are indices into them
 
@@ -36,6 +37,7 @@ class UnitTables(NamedTuple):
 
     results: "pa.Table"  # SCHEMA
     paths: "pa.Table"  # PATH_SCHEMA
+    markets: "pa.Table"  # MARKET_SCHEMA
 
 
 def play_unit(job: Job, unit: Unit) -> UnitTables:
@@ -44,8 +46,12 @@ def play_unit(job: Job, unit: Unit) -> UnitTables:
         scenarios = unit_scenarios(job, unit)
         num_steps = scenarios.bars.shape[1] - scenarios.warmup
         kept = num_path_scenarios(unit, num_steps, job.paths_bytes, job.num_units)
-        played = play(job.rules, job.entrants, unit, scenarios, kept)
-    return UnitTables(table_from_columns(played.results), table_from_columns(played.paths, PATH_SCHEMA))
+        played = play(job.rules, job.entrants, unit, scenarios, kept, int(unit.name in job.market_units))
+    return UnitTables(
+        results=table_from_columns(played.results),
+        paths=table_from_columns(played.paths, PATH_SCHEMA),
+        markets=table_from_columns(played.markets, MARKET_SCHEMA),
+    )
 
 
 def unit_scenarios(job: Job, unit: Unit) -> Scenarios:

@@ -23,6 +23,7 @@ from arena.envs.observation import seat_view
 from arena.envs.types import MarketParams, Observation
 from arena.envs.vector import VectorMarket
 from arena.tournament.ledger import Ledger, path_columns, result_columns
+from arena.tournament.market_path import MarketPath
 from arena.tournament.types import Unit
 
 MAX_REASON = 200  # characters of a forfeit's reason
@@ -54,6 +55,7 @@ class Played(NamedTuple):
 
     results: dict[str, Any]  # SCHEMA, rows by scenario and seat
     paths: dict[str, Any]  # PATH_SCHEMA, of the first `num_path_scenarios` scenarios
+    markets: dict[str, Any]  # MARKET_SCHEMA, of the first `num_market_scenarios` scenarios
 
 
 class Forfeit(Exception):
@@ -70,6 +72,7 @@ def play(
     unit: Unit,
     scenarios: Scenarios,
     num_path_scenarios: int = 0,
+    num_market_scenarios: int = 0,
 ) -> Played:
     """All seats of `unit.lineup` over `scenarios` (one per entry of `unit.scenarios`), in float64, eager.
 
@@ -78,12 +81,16 @@ def play(
     forfeits: dict[int, Forfeit] = {}
     while True:
         try:
-            ledger = _play_once(rules, entrants, unit, scenarios, set(forfeits))
+            ledger, market_path = _play_once(rules, entrants, unit, scenarios, set(forfeits), num_market_scenarios)
         except Forfeit as forfeit:
             forfeits[forfeit.seat] = forfeit
             continue
         reasons = {seat: (forfeit.reason, forfeit.trace) for seat, forfeit in forfeits.items()}
-        return Played(result_columns(ledger, unit, reasons), path_columns(ledger, unit, reasons, num_path_scenarios))
+        return Played(
+            results=result_columns(ledger, unit, reasons),
+            paths=path_columns(ledger, unit, reasons, num_path_scenarios),
+            markets=market_path.columns(unit, forfeits),
+        )
 
 
 def entrant_generator(rules: MatchRules, unit: Unit, entrant: str) -> torch.Generator:
@@ -100,7 +107,8 @@ def _play_once(
     unit: Unit,
     scenarios: Scenarios,
     absent: set[int],
-) -> Ledger:
+    num_market_scenarios: int,
+) -> tuple[Ledger, MarketPath]:
     """The whole episode with cash in the `absent` seats; raises Forfeit at the first offence."""
     names = unit.lineup.agents
     agents = {seat: _seat_agent(seat, entrants[name]) for seat, name in enumerate(names) if seat not in absent}
@@ -117,7 +125,7 @@ def _play_once(
         history_length=max(wanted.values(), default=0),
         dtype=torch.float64,
     )
-    ledger = Ledger(market)
+    ledger, market_path = Ledger(market), MarketPath(market, num_market_scenarios)
     for step in range(market.episode_length):
         bar = scenarios.warmup + step
         seen = market.observe()
@@ -134,7 +142,8 @@ def _play_once(
             expected = scenarios.expected_open[:, bar], scenarios.expected_close[:, bar]
         fills = market.step(weights).fills
         ledger.record(before, quotes, fills, market.state, expected)
-    return ledger
+        market_path.record(quotes, fills)
+    return ledger, market_path
 
 
 def _seat_agent(seat: int, entrant: Entrant) -> Agent:

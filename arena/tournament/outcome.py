@@ -19,12 +19,14 @@ def write_outcome(run: Path, plan: Plan, seed: int, title: str) -> dict[str, Any
     report.write_leaderboard(run, board)
     paths = store.read_paths(run)
     bands = curves.wealth_bands(paths) if paths is not None else None
+    markets = store.read_markets(run)
     plots.write_plots(run / "plots", board, bands)
     report.write_report(
         run,
         board,
         title=title,
         bands=bands,
+        market=curves.market_curves(markets) if markets is not None else None,
         config=(run / "config.yaml").read_text(),
         environment=json.loads((run / "environment.json").read_text()),
         command=(run / "command.txt").read_text().strip(),

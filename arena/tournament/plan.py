@@ -18,6 +18,7 @@ from arena.tournament.growth import ScenarioKind
 from arena.tournament.job import Job
 from arena.tournament.match import Entrant, MatchRules
 from arena.tournament.schedule import build_lineups, build_units
+from arena.tournament.store import market_bytes, sampled_markets
 from arena.tournament.types import Unit
 
 
@@ -56,16 +57,21 @@ def make_plan(config: TournamentConfig) -> Plan:
             windows, report, notes = bar_windows(config)
         dt = 1.0 if windows is None else windows.dt
         ids = synthetic_seeds(config) if windows is None else tuple(range(len(windows.bars)))
-        schedule = config.tournament
+        data, schedule = config.data, config.tournament
         seats = schedule.seats or len(entrants)
         lineups = build_lineups(list(entrants), seats, seed=config.seed, num_lineups=schedule.lineups)
         units = build_units(lineups, ids, schedule.batch_size)
+        num_assets = data.num_assets if windows is None else windows.bars.shape[2]
+        paths_bytes = int(schedule.paths_mb * 1e6)
+        market_size = market_bytes(seats, data.episode_length, num_assets)
+        market_units = sampled_markets(units, market_size, paths_bytes)
         job = Job(
             rules=match_rules(config, dt),
             entrants=entrants,
-            warmup=config.data.warmup,
+            warmup=data.warmup,
             num_units=len(units),
-            paths_bytes=int(schedule.paths_mb * 1e6),
+            paths_bytes=paths_bytes - len(market_units) * market_size,
+            market_units=market_units,
             synthetic=synthetic_params(config) if windows is None else None,
             windows=windows,
         )

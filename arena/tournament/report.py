@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.tournament import figures, wording
-from arena.tournament.curves import WealthBand
+from arena.tournament.curves import MarketCurves, WealthBand
 from arena.tournament.wording import bps, interval, number, percent
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def write_report(
     *,
     title: str,
     bands: Mapping[str, WealthBand] | None = None,
+    market: MarketCurves | None = None,
     config: str = "",
     environment: Mapping[str, Any] | None = None,
     command: str = "",
@@ -43,6 +44,7 @@ def write_report(
 
     leaderboard  from ratings.leaderboard
     bands        from curves.wealth_bands, None when no paths were kept
+    market       from curves.market_curves, None when no market was kept
     config       the resolved configuration as text
     environment  name -> version or value
     command      that repeats the run
@@ -61,6 +63,8 @@ def write_report(
     }
     if bands:
         charts["wealth"] = figures.wealth_figure(bands, leaderboard)
+    if market:
+        charts["market"] = figures.market_figure(market)
     page = templates.get_template("report.html.j2").render(
         title=title,
         claim=wording.claim(leaderboard),
@@ -69,6 +73,7 @@ def write_report(
         wins=win_cells(leaderboard["wins"]),
         notes=[*leaderboard["notes"], *notes],
         charts=charts,
+        market=market,
         config=config,
         environment=environment or {},
         command=command,

@@ -3,6 +3,7 @@
 A file appears under its final name only when it is whole (write beside it, then rename). Resuming is listing.
     RUN/units/NAME.parquet     rows of a unit
     RUN/paths/NAME.parquet     per-step nav and costs of its first scenarios, within a size budget
+    RUN/paths/NAME.market.parquet  prices, fills and positions of its first scenario, of few units, within that budget
     RUN/results.parquet        all rows, sorted
 """
 
@@ -16,12 +17,15 @@ import numpy as np
 
 from arena.tournament.digest import digest as digest  # stored rows and their digest are one import
 from arena.tournament.digest import sort_rows
-from arena.tournament.types import KEY, PATH_SCHEMA, SCHEMA, ResultRow, Unit
+from arena.tournament.types import KEY, OF_MARKET, OF_SEAT, PATH_SCHEMA, SCHEMA, ResultRow, Unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FLOAT32_BYTES = 4
+MARKET_SUFFIX = ".market.parquet"
+MARKET_SHARE = 0.5  # most that market paths take of the budget for paths
+MAX_MARKETS = 16  # they are examples to look at; nothing is estimated from them
 
 
 class Finished(NamedTuple):
@@ -32,7 +36,7 @@ class Finished(NamedTuple):
 
 
 def arrow_schema(columns: Mapping[str, str] = SCHEMA) -> "pa.Schema":
-    """The pyarrow schema of result rows (or of PATH_SCHEMA); no column may be null."""
+    """The pyarrow schema of result rows (or of another schema of arena.tournament.types); no column may be null."""
     import pyarrow as pa
 
     return pa.schema([pa.field(name, pa.type_for_alias(kind), nullable=False) for name, kind in columns.items()])
@@ -122,17 +126,35 @@ def num_path_scenarios(unit: Unit, num_steps: int, budget_bytes: int, num_units:
     return min(len(unit.scenarios), budget_bytes // (num_units * per_scenario))
 
 
+def market_bytes(num_seats: int, num_steps: int, num_assets: int) -> int:
+    """Size of one match's market path: values that all seats share are repeated, and compress to one."""
+    return num_assets * (num_steps + 1) * (len(OF_MARKET) + num_seats * len(OF_SEAT)) * FLOAT32_BYTES
+
+
+def sampled_markets(units: Sequence[Unit], size: int, budget_bytes: int) -> frozenset[str]:
+    """Names of the first units of the schedule, whose first scenario keeps its market path of `size` bytes each."""
+    num_kept = min(MAX_MARKETS, int(MARKET_SHARE * budget_bytes) // size)
+    return frozenset(unit.name for unit in units[:num_kept])
+
+
 def write_paths(run: Path, unit: Unit, table: "pa.Table") -> Path | None:
     """Store the per-step rows of a unit (PATH_SCHEMA); nothing is written for an empty table."""
     return _write(run / "paths" / f"{unit.name}.parquet", table) if table.num_rows else None
 
 
-def read_paths(run: Path) -> "pa.Table | None":
-    """All stored paths, in file order; None if there are none."""
-    import pyarrow as pa
+def write_markets(run: Path, unit: Unit, table: "pa.Table") -> Path | None:
+    """Store the market path of a unit (MARKET_SCHEMA); nothing is written for an empty table."""
+    return _write(run / "paths" / f"{unit.name}{MARKET_SUFFIX}", table) if table.num_rows else None
 
-    files = sorted((run / "paths").glob("*.parquet"))
-    return pa.concat_tables([_read(file) for file in files]) if files else None
+
+def read_paths(run: Path) -> "pa.Table | None":
+    """All stored rows of PATH_SCHEMA, in file order; None if there are none."""
+    return _read_all(file for file in (run / "paths").glob("*.parquet") if not file.name.endswith(MARKET_SUFFIX))
+
+
+def read_markets(run: Path) -> "pa.Table | None":
+    """All stored rows of MARKET_SCHEMA, in file order; None if there are none."""
+    return _read_all((run / "paths").glob(f"*{MARKET_SUFFIX}"))
 
 
 def _array(values: Any, kind: str) -> "pa.Array":
@@ -177,6 +199,13 @@ def _write(path: Path, table: "pa.Table") -> Path:
         Path(name).unlink(missing_ok=True)
         raise
     return path
+
+
+def _read_all(files: Iterable[Path]) -> "pa.Table | None":
+    import pyarrow as pa
+
+    tables = [_read(file) for file in sorted(files)]
+    return pa.concat_tables(tables) if tables else None
 
 
 def _read(path: Path) -> "pa.Table":

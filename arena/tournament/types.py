@@ -57,7 +57,7 @@ class ResultRow(NamedTuple):
 
 @dataclass(frozen=True)
 class PathColumn:
-    """Meaning of one column of paths/*.parquet."""
+    """Meaning of one column of the files in paths/."""
 
     name: str
     kind: str
@@ -82,3 +82,23 @@ PATH_COLUMNS = (
     PathColumn("financing", "float32", "received in the step / nav_0"),
 )
 PATH_SCHEMA: dict[str, str] = {column.name: column.kind for column in PATH_COLUMNS}
+
+# One row per asset, step and seat of a sampled match; what all seats share stands in each of their rows.
+MARKET_COLUMNS = (
+    PathColumn("lineup", "int64", "as in the results"),
+    PathColumn("scenario", "int64", "as in the results"),
+    PathColumn("asset", "int64", "index in the market"),
+    PathColumn("step", "int64", "0 = before the first fill"),
+    PathColumn("seat", "int64", "as in the results"),
+    PathColumn("agent", "string", "as in the results"),
+    PathColumn("ref_price", "float32", "reference close of the step's bar [currency]"),
+    PathColumn("mid", "float32", "displayed close of that bar, ref_price * (1 + displacement) [currency]"),
+    PathColumn("displacement", "float32", "what the fills so far have done to the price, fraction of ref_price"),
+    PathColumn("price", "float32", "all seats' execution price in the step, without spread and fee; NaN at step 0"),
+    PathColumn("net_flow", "float32", "sum of all seats' fills in the step [shares]"),
+    PathColumn("shares", "float32", "the seat's fill in the step [signed shares]"),
+    PathColumn("position", "float32", "of the seat after the step [signed shares]"),
+)
+MARKET_SCHEMA: dict[str, str] = {column.name: column.kind for column in MARKET_COLUMNS}
+OF_MARKET = ("ref_price", "mid", "displacement", "price", "net_flow")
+OF_SEAT = ("shares", "position")

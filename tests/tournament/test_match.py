@@ -8,13 +8,14 @@ import torch
 
 from arena.agents.registry import make_agent
 from arena.data.synthetic import SyntheticParams, generate
+from arena.data.types import CLOSE, OPEN
 from arena.envs.observation import seat_view
 from arena.envs.presets import preset
 from arena.envs.vector import VectorMarket
 from arena.metrics import utility
 from arena.tournament.match import Entrant, MatchRules, entrant_generator, play
 from arena.tournament.store import digest, table_from_columns
-from arena.tournament.types import FORFEIT, FORFEIT_FINAL_NAV, OK, PATH_SCHEMA, Lineup, Unit
+from arena.tournament.types import FORFEIT, FORFEIT_FINAL_NAV, MARKET_SCHEMA, OK, PATH_SCHEMA, Lineup, Unit
 
 SEEDS = (101, 102, 103)
 WARMUP, STEPS = 60, 12  # the longest history that an agent of the default field wants
@@ -22,6 +23,8 @@ RULES = MatchRules(preset("sqrt"), seed=5)
 FIELD = ("momentum", "equal_weight", "random", "cash")
 # Reordering seats reorders float sums over seats: a few last bits per step.
 SEAT_TOLERANCE = 1e-12
+# Stored in float32: each number is off by at most 6e-8 of itself, and sums are of a few of them.
+STORED_TOLERANCE = 1e-6
 
 BAD_AGENTS = """
 import sys
@@ -130,6 +133,54 @@ def test_rows_and_paths_agree(scenarios):
     both = sums.merge(frame, on=["scenario", "seat"])
     for name in ("cost", "impact_cost"):  # stored in float32
         assert (both[f"{name}_x"] - both[f"{name}_y"]).abs().max() < 1e-6
+
+
+def test_a_market_path_adds_up(scenarios):
+    unit = Unit("unit", Lineup(4, FIELD), SEEDS)
+    played = play(RULES, field(*FIELD), unit, scenarios, num_market_scenarios=2)
+    frame = table_from_columns(played.markets, MARKET_SCHEMA).to_pandas()
+    assert len(frame) == 2 * 3 * (STEPS + 1) * len(FIELD)
+    assert sorted(set(frame["scenario"])) == sorted(SEEDS[:2])
+    assert (frame["agent"] == frame["seat"].map(dict(enumerate(FIELD)))).all()
+
+    frame = frame.astype({name: "float64" for name, kind in MARKET_SCHEMA.items() if kind == "float32"})
+    assert (frame["mid"] / frame["ref_price"] - 1 - frame["displacement"]).abs().max() < STORED_TOLERANCE
+    assert frame["displacement"].abs().max() > 1e-4, "trading must show"
+    cell = frame.groupby(["scenario", "asset", "step"])
+    assert (cell[["ref_price", "mid", "displacement", "price", "net_flow"]].nunique() <= 1).all().all()
+    size = frame["position"].abs().max()
+    assert (cell["shares"].sum() - cell["net_flow"].first()).abs().max() < STORED_TOLERANCE * size
+    held = frame.sort_values("step").groupby(["scenario", "asset", "seat"])
+    assert (held["shares"].cumsum() - frame["position"]).abs().max() < STORED_TOLERANCE * size
+    traded = frame["step"] > 0
+    assert (frame["price"].notna() == traded).all()
+    assert (frame.loc[~traded, ["displacement", "net_flow", "shares", "position"]] == 0).all().all()
+
+    closes = scenarios.bars[0, WARMUP - 1 :, 1, CLOSE].numpy()
+    own = frame[(frame["scenario"] == SEEDS[0]) & (frame["asset"] == 1) & (frame["seat"] == 0)].sort_values("step")
+    assert abs(own["ref_price"].to_numpy() / closes - 1).max() < STORED_TOLERANCE
+
+
+def test_a_market_path_explains_the_impact_that_seats_paid(scenarios):
+    unit = Unit("unit", Lineup(0, FIELD), SEEDS)
+    played = play(RULES, field(*FIELD), unit, scenarios, num_market_scenarios=1)
+    frame = table_from_columns(played.markets, MARKET_SCHEMA).to_pandas()
+    opens = scenarios.bars[0, WARMUP:, :, OPEN].numpy()
+    fills = frame[frame["step"] > 0].copy()
+    fills["paid"] = fills["shares"] * (fills["price"] - opens[fills["step"] - 1, fills["asset"]])
+    start = VectorMarket(RULES.market, scenarios, 1).initial_nav[0].item()
+    expected = table_from_columns(played.results).to_pandas().query(f"scenario == {SEEDS[0]}").set_index("seat")
+    difference = fills.groupby("seat")["paid"].sum() / start - expected["impact_cost"]
+    assert difference.abs().max() < STORED_TOLERANCE
+
+
+def test_keeping_paths_changes_no_result(scenarios, bad):
+    entrants = field("momentum", "random", offender=bad("Raises"))
+    unit = Unit("unit", Lineup(0, tuple(entrants)), SEEDS)
+    bare, watched = (play(RULES, entrants, unit, scenarios, kept, kept) for kept in (0, 2))
+    assert digest(table_from_columns(bare.results)) == digest(table_from_columns(watched.results))
+    assert table_from_columns(bare.markets, MARKET_SCHEMA).num_rows == 0
+    assert set(watched.markets["agent"]) == {"momentum", "random"}, "a forfeit has no rows"
 
 
 def test_the_same_match_gives_the_same_bits(scenarios):

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from rich.console import Console
 
 from arena.tournament import curves, figures, plots, report, wording
 from arena.tournament.ratings import leaderboard
 from arena.tournament.store import table_from_columns
-from arena.tournament.types import PATH_SCHEMA
+from arena.tournament.types import MARKET_SCHEMA, PATH_SCHEMA
 from tests.tournament.simulated import simulated_results
 
 EDGE = {"oracle": 0.03, "mo<b>mentum": 0.01, "cash": 0.0, "random": -0.02}
@@ -48,18 +49,49 @@ def test_wealth_bands(bands) -> None:
     assert all(low <= median <= high for low, median, high in zip(band.low, band.median, band.high))
 
 
+@pytest.fixture(scope="module")
+def market() -> curves.MarketCurves:
+    """Two assets, of which the second is displaced; a seat buys `step` shares of asset 0 and sells them of asset 1."""
+    asset, step, seat = np.indices((2, STEPS + 1, len(EDGE))).reshape(3, -1)
+    columns = {name: np.zeros(len(asset)) for name in MARKET_SCHEMA}
+    columns |= {"scenario": np.full(len(asset), 7), "asset": asset, "step": step, "seat": seat}
+    columns |= {"agent": [list(EDGE)[index] for index in seat], "ref_price": 10.0 + step}
+    columns |= {"displacement": 0.01 * asset, "mid": (10.0 + step) * (1 + 0.01 * asset)}
+    columns |= {"position": seat * step * (1 - 2 * asset)}
+    table = table_from_columns(columns, MARKET_SCHEMA)
+    other = table_from_columns(columns | {"scenario": np.full(len(asset), 8)}, MARKET_SCHEMA)
+    return curves.market_curves(pa.concat_tables([table, other]))
+
+
+def test_market_curves_show_the_most_displaced_asset_of_the_first_match(market) -> None:
+    assert (market.scenario, market.lineup, market.asset) == (7, 0, 1)
+    assert market.step == list(range(STEPS + 1))
+    assert market.mid == pytest.approx([1.01 * price for price in market.ref_price])
+    assert list(market.positions) == list(EDGE)
+    assert market.positions["random"] == [-3 * step for step in range(STEPS + 1)]
+
+
+def test_market_figure_has_every_seat(market) -> None:
+    figure = figures.market_figure(market)
+    positions = [trace for trace in figure["data"] if trace["yaxis"] == "y"]
+    assert [trace["name"] for trace in positions][-1] == "random", "the largest holder on top"
+    assert {trace["name"] for trace in positions} == {"oracle", "mo&lt;b&gt;mentum", "cash", "random"}
+    assert next(trace for trace in figure["data"] if trace["yaxis"] == "y2")["y"] == pytest.approx([100] * (STEPS + 1))
+
+
 def test_paths_with_a_hole_are_refused() -> None:
     columns = {name: [0, 0] for name in PATH_SCHEMA} | {"agent": ["a", "a"], "step": [0, 2]}
     with pytest.raises(ValueError, match="paths of a are not whole"):
         curves.wealth_bands(table_from_columns(columns, PATH_SCHEMA))
 
 
-def test_page_is_self_contained(tmp_path: Path, board, bands) -> None:
+def test_page_is_self_contained(tmp_path: Path, board, bands, market) -> None:
     path = report.write_report(
         tmp_path,
         board,
         title="A <title>",
         bands=bands,
+        market=market,
         config="seed: 1\n",
         environment={"torch": "2.13"},
         command="python scripts/tournament.py",
@@ -81,13 +113,14 @@ def test_page_is_self_contained(tmp_path: Path, board, bands) -> None:
         assert text in own
     assert "<b>mentum" not in own
     charts = json.loads(re.search(r"const charts = (\{.*\});", own).group(1))
-    assert set(charts) == {"growth", "rating", "costs", "wealth"}
+    assert set(charts) == {"growth", "rating", "costs", "wealth", "market"}
     assert all(f'id="{name}"' in own for name in charts)
 
 
-def test_page_without_paths_has_no_wealth_section(tmp_path: Path, board) -> None:
+def test_page_without_paths_has_neither_wealth_nor_market(tmp_path: Path, board) -> None:
     page = report.write_report(tmp_path, board, title="t").read_text()
     assert 'id="wealth"' not in page
+    assert 'id="market"' not in page
 
 
 def test_leaderboard_files_hold_the_same_numbers(tmp_path: Path, board) -> None:

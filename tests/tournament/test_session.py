@@ -14,7 +14,7 @@ from arena.tournament.plan import make_plan, resolve_paths
 from arena.tournament.run_folder import check_same_data, create_run, open_run
 from arena.tournament.runner import num_workers, run_units
 from arena.tournament.session import Interrupted, play_all
-from arena.tournament.store import compact, digest, finished_units, read_units, write_unit
+from arena.tournament.store import compact, digest, finished_units, read_markets, read_paths, read_units, write_unit
 from arena.tournament.types import FORFEIT
 
 FRAIL_AGENTS = '''
@@ -93,7 +93,11 @@ def test_a_run_leaves_all_its_files(tmp_path, survivor):
         assert (run / name).stat().st_size > 100, name
     assert (run / "command.txt").read_text() == "a command\n"
     assert list((run / "plots").glob("*.png"))
-    assert list((run / "paths").glob("*.parquet"))
+    assert read_paths(run).num_rows > 0
+    kept = read_markets(run).to_pandas()[["scenario", "lineup"]].drop_duplicates().to_numpy().tolist()
+    sampled = [unit for unit in plan.units if unit.name in plan.job.market_units]
+    assert 0 < len(sampled) < len(plan.units)
+    assert sorted(kept) == sorted([unit.scenarios[0], unit.lineup.lineup] for unit in sampled)
     assert open_run(run) == config
     events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events[:2]] == ["begin", "unit"]
@@ -102,6 +106,16 @@ def test_a_run_leaves_all_its_files(tmp_path, survivor):
     assert [entry["forfeits"] > 0 for entry in board["agents"]] == [
         name["agent"] == "Raises" for name in board["agents"]
     ]
+
+
+def test_the_budget_of_paths_changes_no_result(tmp_path, survivor):
+    _, expected = survivor
+    without = {"seats": 3, "batch_size": 3, "lineups": 5, "paths_mb": 0}
+    got, plan, run = played(tiny(tmp_path, tournament=without))
+    assert got == expected
+    assert not (run / "paths").exists()
+    write_outcome(run, plan, 3, "no paths")
+    assert "One market" not in (run / "report.html").read_text()
 
 
 def test_the_order_of_units_changes_nothing(survivor):

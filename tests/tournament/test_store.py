@@ -10,7 +10,17 @@ import pytest
 from arena.tournament import store
 from arena.tournament.digest import digest
 from arena.tournament.schedule import build_lineups, build_units
-from arena.tournament.types import KEY, NOT_IN_DIGEST, PATH_SCHEMA, SCHEMA, ResultRow, Unit
+from arena.tournament.types import (
+    KEY,
+    MARKET_SCHEMA,
+    NOT_IN_DIGEST,
+    OF_MARKET,
+    OF_SEAT,
+    PATH_SCHEMA,
+    SCHEMA,
+    ResultRow,
+    Unit,
+)
 from tests.tournament.simulated import simulated_results
 
 EDGE = {"cash": 0.0, "good": 0.02, "bad": -0.02}
@@ -157,5 +167,30 @@ def test_paths_stay_in_their_budget(tmp_path: Path) -> None:
     assert store.write_paths(tmp_path, UNITS[1], store.arrow_schema(PATH_SCHEMA).empty_table()) is None
 
 
+def test_markets_stay_in_their_share_of_the_budget(tmp_path: Path) -> None:
+    num_assets, num_steps = 4, 120
+    size = store.market_bytes(3, num_steps, num_assets)
+    assert store.sampled_markets(UNITS, size, 10**9) == {unit.name for unit in UNITS}
+    assert store.sampled_markets(UNITS * 10, size, 10**9) == {unit.name for unit in (UNITS * 10)[: store.MAX_MARKETS]}
+    assert store.sampled_markets(UNITS, size, 4 * size) == {UNITS[0].name, UNITS[1].name}
+    assert store.sampled_markets(UNITS, size, size) == frozenset()
+
+    # Values that do not compress; those of the market are repeated for every seat.
+    generator = np.random.default_rng(0)
+    shape = (num_assets, num_steps + 1, 3)
+    index = np.indices(shape).reshape(3, -1)
+    columns = {name: np.zeros(index.shape[1]) for name in MARKET_SCHEMA}
+    columns |= dict(zip(("asset", "step", "seat"), index)) | {"agent": ["a"] * index.shape[1]}
+    columns |= {name: np.repeat(generator.random(shape[:2]).ravel(), 3) for name in OF_MARKET}
+    columns |= {name: generator.random(shape).ravel() for name in OF_SEAT}
+    path = store.write_markets(tmp_path, UNITS[0], store.table_from_columns(columns, MARKET_SCHEMA))
+    assert path is not None
+    assert path.stat().st_size < 1.4 * size  # keys, file headers, and what is left of the repetition
+    assert store.read_markets(tmp_path).num_rows == index.shape[1]
+    assert store.read_paths(tmp_path) is None, "the two kinds do not mix"
+    assert store.write_markets(tmp_path, UNITS[1], store.arrow_schema(MARKET_SCHEMA).empty_table()) is None
+
+
 def test_no_paths_is_none(tmp_path: Path) -> None:
     assert store.read_paths(tmp_path) is None
+    assert store.read_markets(tmp_path) is None
