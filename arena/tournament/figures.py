@@ -128,7 +128,9 @@ def market_figure(market: MarketCurves) -> Figure:
     ]
     for agent in reversed(largest):  # the coloured ones on top
         color = colors.get(agent, MUTED)
-        traces.append(line(agent, market.positions[agent], "y", color, 1.8 if agent in colors else 0.8, " shares"))
+        width = 1.8 if agent in colors else 0.8
+        trace = line(agent, market.positions[agent], "y", color, width, " shares")
+        traces.append(trace | {"legendrank": 1001 + largest.index(agent)})  # behind the prices, which have 1000
     for trace in traces:
         trace["showlegend"] = trace["yaxis"] == "y3" or trace["name"] in map(html.escape, colors)
     layout = _layout(0, "step")
@@ -136,8 +138,8 @@ def market_figure(market: MarketCurves) -> Figure:
     layout["xaxis"] |= {"anchor": "y"}
     for axis, title, domain in (
         ("yaxis3", "price", [0.60, 1.0]),
-        ("yaxis2", "displacement [bps]", [0.38, 0.56]),
-        ("yaxis", "position [shares]", [0.0, 0.34]),
+        ("yaxis2", "displacement<br>[bps]", [0.38, 0.56]),
+        ("yaxis", "position<br>[shares]", [0.0, 0.34]),
     ):
         layout[axis] = {"title": {"text": title, "font": {"size": 12}}, "domain": domain, "nticks": 5}
         layout[axis]["zeroline"] = axis != "yaxis3"
