@@ -16,6 +16,16 @@ def stack_actions(actions: Mapping[str, Any], agents: Sequence[str], seats: Mapp
     """
     if not agents:
         raise ValueError("no agent is left: the episode has ended or not begun; call reset() first")
+    if len(actions) != len(agents) or any(agent not in actions for agent in agents):
+        _check_names(actions, agents, seats)
+    shape = out.shape[1:]
+    for agent in agents:
+        action = actions[agent]
+        ready = isinstance(action, np.ndarray) and action.shape == shape and action.dtype == np.float32
+        out[seats[agent]] = action if ready else _checked(agent, action, shape)
+
+
+def _check_names(actions: Mapping[str, Any], agents: Sequence[str], seats: Mapping[str, int]) -> None:
     missing = [agent for agent in agents if agent not in actions]
     unknown = [str(agent) for agent in actions if agent not in seats]
     if missing or unknown:
@@ -23,11 +33,6 @@ def stack_actions(actions: Mapping[str, Any], agents: Sequence[str], seats: Mapp
             f"actions lack {', '.join(missing) or 'nobody'} and name {', '.join(unknown) or 'nobody'} that is no "
             f"agent, expected one action for each of {', '.join(agents)}"
         )
-    shape = out.shape[1:]
-    for agent in agents:
-        action = actions[agent]
-        ready = isinstance(action, np.ndarray) and action.shape == shape and action.dtype == np.float32
-        out[seats[agent]] = action if ready else _checked(agent, action, shape)
 
 
 def _checked(agent: str, action: Any, shape: tuple[int, ...]) -> np.ndarray:

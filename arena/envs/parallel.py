@@ -153,7 +153,7 @@ class ArenaParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         step = self._market.step(torch.from_numpy(weights))
         obs, fills = self._obs(step.obs), step.fills
         infos = self._infos([fills.cost, fills.penalty, fills.financing, fills.rejected], fills.shares, fills.price)
-        reward, terminated, truncated = (x[0].tolist() for x in (step.reward, step.terminated, step.truncated))
+        (reward,), (terminated,), (truncated,) = (x.tolist() for x in (step.reward, step.terminated, step.truncated))
         acting = [(agent, self._seats[agent]) for agent in self.agents]
         self.agents = [agent for agent, seat in acting if not (terminated[seat] or truncated[seat])]
         self._show()
@@ -206,7 +206,8 @@ class ArenaParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
 
     def _obs(self, flat: Tensor) -> np.ndarray:
         """[1, N, F] of any float dtype -> float32 [N, F] inside the observation space."""
-        return np.clip(flat[0].numpy().astype(np.float32, "C", copy=False), self._low, self._high)
+        rows = flat[0].numpy().astype(np.float32, "C", copy=False)
+        return np.minimum(np.maximum(rows, self._low), self._high)
 
     def _infos(self, numbers: list[Tensor], shares: Tensor, price: Tensor) -> dict[str, dict[str, Any]]:
         """Infos of the agents in `agents`; numbers: cost, penalty, financing, rejected [1, N]."""
