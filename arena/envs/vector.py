@@ -1,7 +1,7 @@
 """B markets stepped together: the only object of the core that holds state."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class VectorMarket:
         self.history_length = history_length
         self._all_windows = num_markets is None
         self._auto_reset, self._generator = auto_reset, generator
-        self._initial_wealth, self._wind_down = initial_wealth, wind_down
+        self._initial_wealth = initial_wealth
         self._batch_last = num_assets < 16 if batch_last is None else batch_last
         self._dtype, self._device = dtype, torch.device(device)
 
@@ -81,8 +81,12 @@ class VectorMarket:
         self._forecast = None if forecast is None else forecast.to(self._device, dtype)
         self._half_spread = torch.as_tensor(half_spread, dtype=dtype, device=self._device).reshape(1, -1)
         self._borrow_rate = torch.as_tensor(borrow_rate, dtype=dtype, device=self._device).reshape(1, -1)
-        transition = partial(_transition, params, self.episode_length)
-        self._transition: Callable = torch.compile(transition, dynamic=False) if compile else transition
+        make = _compiled if compile else partial
+        self._transition: Callable = make(_transition, params, self.episode_length)
+        # One tensor per step, made once: a new one a step is a copy to the device, and with one market a visible share.
+        self._step_counts = torch.arange(self.episode_length + 1, device=self._device).unbind()
+        is_wind_down = torch.stack(self._step_counts) >= self.episode_length - wind_down
+        self._reduce_only = is_wind_down.unsqueeze(-1).repeat(1, self.num_markets).unbind()  # T + 1 times [B]
         self.windows = torch.arange(num_windows, device=self._device)
         self.reset()
 
@@ -124,16 +128,14 @@ class VectorMarket:
             )
         if self.steps_taken >= self.episode_length:
             raise ValueError(f"the episode ended after {self.episode_length} steps; call reset() first")
-        steps_taken = torch.tensor(self.steps_taken + 1, device=self._device)
-        reduce_only = self._reduce_only(self.steps_taken + 1)
         result = self._transition(
             self.state,
             self.quotes,
             self._bar,
             self._past_closes(1),
             self.initial_nav,
-            steps_taken,
-            reduce_only,
+            self._step_counts[self.steps_taken + 1],
+            self._reduce_only[self.steps_taken + 1],
             self._forecast_at(self.warmup + self.steps_taken),
             self.arrange(weights.to(self._device, self._dtype)),
         )
@@ -158,7 +160,7 @@ class VectorMarket:
             self.quotes,
             self._public,
             self.initial_nav,
-            torch.tensor(self.steps_taken, device=self._device),
+            self._step_counts[self.steps_taken],
             self.episode_length,
             self._forecast_at(self.warmup + self.steps_taken - 1),
         )
@@ -193,12 +195,8 @@ class VectorMarket:
             half_spread=self._half_spread,
             borrow_rate=self._borrow_rate,
             tradable=bar[TAPE_TRADABLE] > 0,
-            reduce_only=self._reduce_only(self.steps_taken),
+            reduce_only=self._reduce_only[self.steps_taken],
         )
-
-    def _reduce_only(self, steps_taken: int) -> Tensor:
-        winding_down = steps_taken >= self.episode_length - self._wind_down
-        return torch.full((self.num_markets,), winding_down, device=self._device)
 
     def _forecast_at(self, bar: int) -> Tensor | None:
         return None if self._forecast is None else self._forecast[:, bar].index_select(0, self.windows)
@@ -259,6 +257,15 @@ def _transition(
     seen = observe(params, new_state, coming, public, initial_nav, steps_taken, episode_length, forecast)
     reward = growth_reward(state.nav, new_state.nav, initial_nav.unsqueeze(-1))
     return new_state, fills, public, shown, seen.flat, reward
+
+
+@lru_cache
+def _compiled(transition: Callable, params: MarketParams, episode_length: int) -> Callable:
+    """Shared by all markets of the same rules: only a market of another size compiles anew.
+
+    Without the checks of sizes that the compiler would put into every call: a twentieth of the step of one market.
+    """
+    return torch.compile(partial(transition, params, episode_length), dynamic=False, options={"size_asserts": False})
 
 
 def _map(record: MarketState, function: Callable[[Tensor], Tensor]) -> MarketState:
