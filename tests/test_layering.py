@@ -17,6 +17,7 @@ CORE = {
     *(f"arena.data.{p.stem}" for p in (PACKAGE / "data").glob("*.py")),
     *(f"arena.envs.{p.stem}" for p in (PACKAGE / "envs").glob("*.py") if p.stem not in ENV_ADAPTERS),
     *(f"arena.agents.{name}" for name in (*CORE_AGENTS, "weights")),
+    *(f"arena.forecast.{p.stem}" for p in (PACKAGE / "forecast").glob("*.py") if p.stem != "server"),
 }
 ADAPTERS = (*(f"arena.envs.{name}" for name in ENV_ADAPTERS), "arena.agents")
 APPLICATION = ("arena.tournament", "arena.cli", "arena.benchmark", "arena.verification")
@@ -45,7 +46,7 @@ def layer(module: str) -> int:
         return 3
     if module.startswith(ADAPTERS):
         return 2
-    if module in ("arena.data", "arena.envs"):
+    if module in ("arena.data", "arena.envs", "arena.forecast"):
         return 1
     raise AssertionError(f"{module} is in no layer; add it to this test and say why")
 
