@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from arena.envs.storage import stack
 from arena.envs.types import ImpactMode, MarketParams, Quotes
 
 # Smoothing width in days of volume: far below any order, far above underflow of eps**2 in the dtype.
@@ -145,7 +146,16 @@ def decay_factors(params: MarketParams) -> list[float]:
 
 def decay(params: MarketParams, imbalance: Tensor) -> Tensor:
     """Imbalance [B, A, M] after one bar without flow; a new tensor."""
-    return imbalance * imbalance.new_tensor(decay_factors(params))
+    if not params.modes:
+        return imbalance
+    return stack([imbalance[..., m] * a for m, a in enumerate(decay_factors(params))])
+
+
+def add_flow(imbalance: Tensor, net_flow: Tensor) -> Tensor:
+    """Imbalance [B, A, M] after a fill of `net_flow` [B, A]: every mode sees the whole of it."""
+    if not imbalance.shape[-1]:
+        return imbalance
+    return stack([mode + net_flow for mode in imbalance.unbind(-1)])  # mode by mode: each stays one block of memory
 
 
 def limit_scale(params: MarketParams, previous: Tensor, raw: Tensor) -> Tensor:

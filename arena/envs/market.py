@@ -19,7 +19,7 @@ from arena.envs.accounting import (
     nav,
 )
 from arena.envs.clearing import clear
-from arena.envs.impact import average_impact, decay, limit_scale, temporary_impact
+from arena.envs.impact import add_flow, average_impact, decay, limit_scale, temporary_impact
 from arena.envs.storage import total
 from arena.envs.types import Fills, MarketParams, MarketState, Quotes
 
@@ -29,7 +29,8 @@ HUGE_WEIGHT = 1e6  # larger targets are cut here, so that their sum cannot overf
 def initial_state(params: MarketParams, cash: Tensor, num_assets: int) -> MarketState:
     """Seats with `cash` [B, N] and no position in a market at rest."""
     num_markets, num_agents = cash.shape
-    imbalance = cash.new_zeros(num_markets, num_assets, len(params.modes))
+    # The mode is the slowest axis in memory: each mode is one block, which vector instructions need.
+    imbalance = cash.new_zeros(len(params.modes), num_markets, num_assets).permute(1, 2, 0)
     return MarketState(
         cash=cash,
         position=cash.new_zeros(num_markets, num_agents, num_assets),
@@ -112,7 +113,7 @@ def step_orders(params: MarketParams, state: MarketState, quotes: Quotes, orders
     state = MarketState(
         cash=cash,
         position=position,
-        imbalance=imbalance + net_flow.unsqueeze(-1),
+        imbalance=add_flow(imbalance, net_flow),
         nav=new_nav,
         peak_nav=torch.maximum(state.peak_nav, new_nav),
         margin_call=called,

@@ -102,7 +102,8 @@ class VectorMarket:
         typical = (self._episode_adv * first[TAPE_CLOSE]).median(-1).values
         self.initial_nav = self._initial_wealth * self.num_assets * typical  # [B]
         cash = self.initial_nav.unsqueeze(-1).expand(-1, self.num_agents)
-        self.state = _map(initial_state(self.params, cash.contiguous(), self.num_assets), self.arrange)
+        state = initial_state(self.params, cash.contiguous(), self.num_assets)
+        self.state = _map(state, self.arrange) if self._batch_last else state
         length = max(MIN_WARMUP, self.history_length)
         rows = self._pick(self._tape[self.warmup - length : self.warmup])
         shown = rows[:, FULL_BAR if self.history_length else (TAPE_CLOSE,)]
