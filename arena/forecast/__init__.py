@@ -1,0 +1,1 @@
+"""Forecasters: published models written for inference only, and what reads their checkpoints."""
