@@ -129,18 +129,26 @@ class VectorMarket:
             )
         if self.steps_taken >= self.episode_length:
             raise ValueError(f"the episode ended after {self.episode_length} steps; call reset() first")
-        result = self._transition(
+        past_closes = self._past_closes(1)
+        self.state, fills, shown, volume, obs, reward = self._transition(
             self.state,
             self.quotes,
             self._bar,
-            self._past_closes(1),
+            past_closes,
             self.initial_nav,
             self._step_counts[self.steps_taken + 1],
             self._reduce_only[self.steps_taken + 1],
             self._forecast_at(self.warmup + self.steps_taken),
             self.arrange(weights.to(self._device, self._dtype)),
         )
-        self.state, fills, self._public, shown, obs, reward = result
+        self._public = PublicTape(
+            ref_price=self.quotes.next_ref_price,
+            close=shown[CLOSE if self.history_length else 0],
+            past_closes=past_closes,
+            volume=volume,
+            expected_volume=self._bar[TAPE_FORECAST_VOLUME],
+            net_flow=fills.net_flow,
+        )
         self._history.push(shown)
         self.steps_taken += 1
         ended = self.steps_taken == self.episode_length
@@ -232,11 +240,12 @@ def _transition(
     reduce_only: Tensor,
     forecast: Tensor | None,
     weights: Tensor,
-) -> tuple[MarketState, Fills, PublicTape, Tensor, Tensor, Tensor]:
+) -> tuple[MarketState, Fills, Tensor, Tensor, Tensor, Tensor]:
     """Step, show the bar, observe, reward: pure, so that it compiles into few loops over memory.
 
-    bar [5 or 8, B, A]: rows of the tape for the bar of this step; the rest as in VectorMarket.step. The displayed bar
-    that comes back has all six channels [6, B, A] or the close alone [1, B, A].
+    bar [5 or 8, B, A]: rows of the tape for the bar of this step; the rest as in VectorMarket.step. Comes back: state,
+    fills, displayed bar (all six channels [6, B, A] or the close alone [1, B, A]) and volume [B, A], obs, reward.
+    Nothing that went in comes back: a compiled call pays for each tensor it hands over.
     """
     new_state, fills = step(params, state, quotes, weights)
     after = displacement(params, quotes, new_state.imbalance, new_state.impact_scale)
@@ -257,7 +266,7 @@ def _transition(
     coming = quotes._replace(reduce_only=reduce_only)
     seen = observe(params, new_state, coming, public, initial_nav, steps_taken, episode_length, forecast)
     reward = growth_reward(state.nav, new_state.nav, initial_nav.unsqueeze(-1))
-    return new_state, fills, public, shown, seen.flat, reward
+    return new_state, fills, shown, public.volume, seen.flat, reward
 
 
 @lru_cache
