@@ -1,0 +1,71 @@
+"""What a forecast is, and what every forecaster, from a random walk to a transformer, answers to.
+
+C context bars   H horizon   Q quantile levels   S sampled paths   6 channels: open, high, low, close, volume, amount
+"""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+CHANNELS = ("open", "high", "low", "close", "volume", "amount")
+CLOSE = CHANNELS.index("close")
+QUANTILE_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MEDIAN = QUANTILE_LEVELS.index(0.5)
+
+
+class Forecast(NamedTuple):
+    """The distribution of the next H closes, given bars up to now."""
+
+    quantiles: Tensor  # [..., H, Q] close price at QUANTILE_LEVELS, non-decreasing along Q; a step's own margin
+    samples: Tensor | None = None  # [..., H, S] close price along S paths, from forecasters that draw paths
+    channels: Tensor | None = None  # [..., H, 6, Q] of all six channels, from forecasters that predict them
+
+    @property
+    def median(self) -> Tensor:
+        """[..., H]."""
+        return self.quantiles[..., MEDIAN]
+
+
+class ForecasterStats(NamedTuple):
+    """What a forecaster has done since it was made."""
+
+    predictions: int  # series forecast; one prediction is one asset over the whole horizon
+    calls: int
+    latency_ms_p50: float  # of one call; NaN before the first
+    latency_ms_p95: float
+    predictions_per_second: float  # wall clock, while predicting
+
+
+class Forecaster(Protocol):
+    """Forecasts many series at once, from their own past only."""
+
+    @property
+    def name(self) -> str:
+        """In tables and reports."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that the numbers depend on but the context: weights, settings, code version. Keys of caches."""
+
+    @property
+    def min_context(self) -> int:
+        """Bars below which `predict` refuses."""
+
+    @property
+    def max_horizon(self) -> int | None:
+        """Longest horizon; None: any."""
+
+    @property
+    def training_cutoff(self) -> str | None:
+        """ISO date after which the weights have seen nothing; None: nothing was trained on real bars."""
+
+    def predict(self, context: Tensor, stamps: Tensor | None, horizon: int) -> Forecast:
+        """Forecast the closes of the next `horizon` bars.
+
+        context  [..., C, 6] raw bars, NaN where missing
+        stamps   [..., C + H] int64, naive local time of every bar in ns since 1970, of the context and of the bars to
+                 come; None: daily bars on business days (arena.forecast.stamps)
+        """
+
+    def stats(self) -> ForecasterStats:
+        """Since it was made."""
