@@ -7,7 +7,7 @@ Shi et al. (2025), "Kronos: A Foundation Model for the Language of Financial Mar
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +132,7 @@ def filtered_probabilities(logits: Tensor, temperature: float, top_k: int, top_p
     return torch.softmax(logits, dim=-1)
 
 
-def draw(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: Optional[torch.Generator]) -> Tensor:
+def draw(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator | None) -> Tensor:
     """One token per row, [R, V] -> [R]; top_k = 1 is the largest logit and draws nothing."""
     if top_k == 1:
         return logits.argmax(-1)
@@ -176,11 +176,11 @@ class CalendarEmbedding(nn.Module):
 
     def forward(self, stamps: Tensor) -> Tensor:
         return (
-            self.hour_embed(stamps[..., 1])
-            + self.weekday_embed(stamps[..., 2])
-            + self.day_embed(stamps[..., 3])
-            + self.month_embed(stamps[..., 4])
-            + self.minute_embed(stamps[..., 0])
+            self.hour_embed(stamps[..., 1])  # type: ignore[operator]
+            + self.weekday_embed(stamps[..., 2])  # type: ignore[operator]
+            + self.day_embed(stamps[..., 3])  # type: ignore[operator]
+            + self.month_embed(stamps[..., 4])  # type: ignore[operator]
+            + self.minute_embed(stamps[..., 0])  # type: ignore[operator]
         )
 
 
@@ -219,7 +219,7 @@ class KronosPredictor(nn.Module):
         self.dep_layer = DependencyLayer(d_model)
         self.head = TokenHead(s1_bits, s2_bits, d_model)
 
-    def run_window(self, x: Tensor, start: Optional[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
+    def run_window(self, x: Tensor, start: Tensor | None) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
         """Embedded tokens x [B, T, d]; start [B] first valid column, or None.
 
         -> context [B, T, d] after the last norm; hidden states (layers + 1 of [B, T, d]), keys and values per layer
@@ -235,13 +235,13 @@ class KronosPredictor(nn.Module):
         return self.norm(x), hidden, keys, values
 
     def prefill(
-        self, x: Tensor, start: Optional[Tensor], num_paths: int, tail: int
+        self, x: Tensor, start: Tensor | None, num_paths: int, tail: int
     ) -> tuple[Tensor, list[LayerCache], LayerCache]:
         """Embedded window [B, T, d] -> last context [B, d], trunk caches and s2 cache with room for a tail."""
         context, _, keys, values = self.run_window(x, start)
         caches = torch.jit.annotate(list[LayerCache], [])
         for key, value in zip(keys, values):
-            caches.append(empty_tail(key, value, num_paths, tail))  # noqa: PERF401 (TorchScript: no zip in one)
+            caches.append(empty_tail(key, value, num_paths, tail))
         key, value = self.dep_layer.cross_attn.keys_values(context)
         return context[:, -1], caches, empty_tail(key, value, num_paths, tail)
 
@@ -252,12 +252,12 @@ class KronosPredictor(nn.Module):
         dependency: LayerCache,
         first: int,
         evicted: int,
-        start: Optional[Tensor],
+        start: Tensor | None,
     ) -> Tensor:
         """One more embedded token per row, x [R, 1, d], at tail column `first` -> its context [R, d]."""
         cos, sin = rotary_table(dependency.key.size(2) + first, 1, self.head_width, x)
         for i, block in enumerate(self.transformer):
-            x = block.extend(x, cos, sin, caches[i], first, evicted, start)
+            x = block.extend(x, cos, sin, caches[i], first, evicted, start)  # type: ignore[operator]
         context = self.norm(x)
         key, value = self.dep_layer.cross_attn.keys_values(context)
         write_tail(dependency, first, key, value)
@@ -268,7 +268,7 @@ class KronosPredictor(nn.Module):
         return self.head.proj_s1(context).float()
 
     def s2_logits(
-        self, context: Tensor, s1: Tensor, cache: LayerCache, num_tail: int, evicted: int, start: Optional[Tensor]
+        self, context: Tensor, s1: Tensor, cache: LayerCache, num_tail: int, evicted: int, start: Tensor | None
     ) -> Tensor:
         """Logits of the fine token given the coarse one: context [R, d], s1 [R] -> [R, V] float32.
 
@@ -305,8 +305,8 @@ class KronosPredictor(nn.Module):
         top_k: int = 0,
         top_p: float = 0.9,
         stream: bool = False,
-        start: Optional[Tensor] = None,
-        generator: Optional[torch.Generator] = None,
+        start: Tensor | None = None,
+        generator: torch.Generator | None = None,
         keep_logits: bool = False,
     ) -> Generation:
         """Continue the tokens s1, s2 [B, L] by H steps; stamps [B, L + H, 5], start [B] first valid column or None.
@@ -369,8 +369,8 @@ class Kronos(nn.Module):
         top_k: int = 0,
         top_p: float = 0.9,
         window: str = "exact",
-        num_valid: Optional[Tensor] = None,
-        generator: Optional[torch.Generator] = None,
+        num_valid: Tensor | None = None,
+        generator: torch.Generator | None = None,
         repair: bool = False,
     ) -> KronosForecast:
         """Forecast H bars after each of B contexts.
@@ -399,7 +399,7 @@ class Kronos(nn.Module):
             cut = max(0, length + horizon - self.max_context)
             bars, stamps, length = bars[:, cut:], stamps[:, cut:], length - cut
             num_valid = num_valid.clamp(max=length) if num_valid is not None else None
-        start = torch.jit.annotate(Optional[Tensor], None)
+        start: Tensor | None = None
         valid = torch.ones(num_series, length, dtype=torch.bool, device=bars.device)
         if num_valid is not None:
             if bool((num_valid < 1).any()) or bool((num_valid > length).any()):
@@ -451,7 +451,7 @@ def _with_weights(module: ModuleT, tensors: dict[str, Tensor], source: str | Pat
     """Load strictly, after the constant buffers that upstream stores were compared with what they must be."""
     weights = {}
     for name, tensor in tensors.items():
-        owner, _, leaf = name.rpartition(".")
+        owner, _, _ = name.rpartition(".")
         if owner.endswith(".rotary"):
             attention = module.get_submodule(owner.removesuffix(".rotary"))
             expected = inverse_frequencies(cast(Attention, attention).head_width)

@@ -5,7 +5,7 @@ B series   S paths of a series   R = B * S rows (row b * S + s)   T tokens   P p
 d width   h heads   e = d / h width of a head
 """
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +74,7 @@ def write_tail(cache: LayerCache, first: int, key: Tensor, value: Tensor) -> Non
     cache.tail_value[:, :, first:last] = value
 
 
-def shared_attention(query: Tensor, cache: LayerCache, num_tail: int, evicted: int, start: Optional[Tensor]) -> Tensor:
+def shared_attention(query: Tensor, cache: LayerCache, num_tail: int, evicted: int, start: Tensor | None) -> Tensor:
     """Attention of every path over the prefix of its series and over its own tail.
 
         softmax( [q K^T, q k^T] / sqrt(e) ) [V; v]        K, V shared by the S paths of a series; k, v a path's own
@@ -187,7 +187,7 @@ class Block(nn.Module):
         key, value = self.self_attn.keys_values(self.norm1(x))
         return rotate(key, cos, sin), value
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Optional[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """A whole window x [R, T, d]; mask [R, 1, T, T] of `window_mask`, None where nothing is padded.
 
         -> x [R, T, d], rotated keys and values [R, h, T, e]
@@ -201,7 +201,7 @@ class Block(nn.Module):
         return x + self.ffn(self.norm2(x)), key, value
 
     def extend(
-        self, x: Tensor, cos: Tensor, sin: Tensor, cache: LayerCache, first: int, evicted: int, start: Optional[Tensor]
+        self, x: Tensor, cos: Tensor, sin: Tensor, cache: LayerCache, first: int, evicted: int, start: Tensor | None
     ) -> Tensor:
         """T new tokens x [R, T, d] at tail columns first .. first + T - 1; their keys and values enter the cache."""
         inner = self.norm1(x)

@@ -2,11 +2,9 @@
 
 B series   S paths   R = B * S rows   T bars   d width   D = s1_bits + s2_bits
 
-Shi et al. (2025), "Kronos: A Foundation Model for the Language of Financial Markets", arXiv 2508.02739; the quantiser is
-binary spherical quantisation, Zhao, Xiong, Kraehenbuehl (2024), arXiv 2406.07548.
+Shi et al. (2025), "Kronos: A Foundation Model for the Language of Financial Markets", arXiv 2508.02739; the quantiser
+is binary spherical quantisation, Zhao, Xiong, Kraehenbuehl (2024), arXiv 2406.07548.
 """
-
-from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +58,7 @@ class KronosTokenizer(nn.Module):
         self.decoder = nn.ModuleList([Block(d_model, n_heads, ff_dim) for _ in range(n_dec_layers - 1)])
         self.head = nn.Linear(d_model, d_in)
 
-    def encoder_output(self, x: Tensor, start: Optional[Tensor]) -> Tensor:
+    def encoder_output(self, x: Tensor, start: Tensor | None) -> Tensor:
         """x [B, T, 6] normalised bars; start [B] first valid column of a left-padded row, or None -> [B, T, d]."""
         hidden = self.embed(x)
         cos, sin = rotary_table(0, x.size(1), self.head_width, hidden)
@@ -69,7 +67,7 @@ class KronosTokenizer(nn.Module):
             hidden, _, _ = block(hidden, cos, sin, mask)
         return hidden
 
-    def encode(self, x: Tensor, start: Optional[Tensor]) -> tuple[Tensor, Tensor]:
+    def encode(self, x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
         """Coarse and fine tokens of normalised bars [B, T, 6]: int64 [B, T] each.
 
         bit_j = 1 if z_j > 0; s1 = sum_j bit_j 2^j over the first s1_bits, s2 the same over the rest. The upstream's
@@ -99,7 +97,7 @@ class KronosTokenizer(nn.Module):
         """The same from the coarse tokens alone, as upstream reconstructs in training; s2 is not read."""
         return self.run_decoder(self.post_quant_embed_pre(self.code(s1, s2)[..., : self.s1_bits]))
 
-    def decode_paths(self, s1: Tensor, s2: Tensor, path_s1: Tensor, path_s2: Tensor, start: Optional[Tensor]) -> Tensor:
+    def decode_paths(self, s1: Tensor, s2: Tensor, path_s1: Tensor, path_s2: Tensor, start: Tensor | None) -> Tensor:
         """Bars of S continuations of every series; the decoder sees the part that they share once.
 
         s1, s2            context tokens [B, P]; start [B] first valid column, or None
@@ -117,7 +115,7 @@ class KronosTokenizer(nn.Module):
             if prefix > 0 and i + 1 < len(self.decoder):
                 past, key, value = block(past, past_cos, past_sin, mask)
             else:  # nobody reads the context's bars, so its last block stops at keys and values
-                key, value = block.keys_values(past, past_cos, past_sin)
+                key, value = block.keys_values(past, past_cos, past_sin)  # type: ignore[operator]
             cache = empty_tail(key, value, num_paths, horizon)
-            hidden = block.extend(hidden, cos, sin, cache, 0, 0, start)
+            hidden = block.extend(hidden, cos, sin, cache, 0, 0, start)  # type: ignore[operator]
         return self.head(hidden)
