@@ -30,7 +30,7 @@ def load_checkpoint(source: str | Path) -> tuple[dict[str, Any], dict[str, Tenso
     source  a local folder, or an id `owner/name` of the Hugging Face hub, pinned by `owner/name@revision`;
             it holds config.json and either model.safetensors or model.safetensors.index.json with its shards
     """
-    folder = _local_folder(source)
+    folder = local_folder(source)
     config = _read_json(folder / CONFIG)
     if (folder / WEIGHTS).is_file():
         return config, read_safetensors(folder / WEIGHTS)
@@ -73,7 +73,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is not a valid safetensors file: {error}") from error
 
 
-def _local_folder(source: str | Path) -> Path:
+def local_folder(source: str | Path) -> Path:
+    """The folder that holds a source; of a hub id, the downloaded snapshot, whose name is its revision."""
     folder = Path(source)
     if folder.is_dir():
         return folder
