@@ -1,0 +1,100 @@
+"""Several forecasters as one, by averaging their quantiles.
+
+    q(u) = sum_m w[m] q_m(u)
+
+Averaging quantiles, "Vincentization", keeps the shape that the members agree on, where averaging densities would widen
+it. Lichtendahl, Grushka-Cockayne, Winkler (2013), "Is It Better to Average Probabilities or Quantiles?", Management
+Science 59(7).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from arena.forecast.fingerprint import fingerprint
+from arena.forecast.recorder import Recorder
+from arena.forecast.request import check_shapes
+from arena.forecast.types import Forecast, Forecaster, ForecasterStats
+
+
+class Ensemble:
+    """A Forecaster that averages its members'.
+
+    A series that one member has no opinion on (NaN) is NaN. The ensemble has no sampled paths: a pool of the members'
+    would follow the average of their densities, not of their quantiles.
+    """
+
+    def __init__(
+        self, members: Sequence[Forecaster], weights: Sequence[float] | None = None, name: str | None = None
+    ) -> None:
+        """weights  one per member, not negative; divided by their sum; None: equal"""
+        if not members:
+            raise ValueError("an ensemble got no members, expected at least one")
+        weights = [1.0] * len(members) if weights is None else list(weights)
+        if len(weights) != len(members) or not all(0 <= w < math.inf for w in weights) or sum(weights) <= 0:
+            raise ValueError(f"weights are {weights}, expected {len(members)} numbers >= 0, not all of them 0")
+        self._members = tuple(members)
+        self._weights = tuple(weight / sum(weights) for weight in weights)
+        self._name = name or "+".join(member.name for member in members)
+        self._fingerprint = fingerprint(
+            "ensemble", members=[member.fingerprint for member in members], weights=self._weights
+        )
+        self._recorder = Recorder()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """One per member, summing to 1."""
+        return self._weights
+
+    @property
+    def min_context(self) -> int:
+        return max(member.min_context for member in self._members)
+
+    @property
+    def max_horizon(self) -> int | None:
+        return min((m.max_horizon for m in self._members if m.max_horizon is not None), default=None)
+
+    @property
+    def training_cutoff(self) -> str | None:
+        """The latest of the members', since ISO dates sort as text."""
+        return max((m.training_cutoff for m in self._members if m.training_cutoff is not None), default=None)
+
+    def stats(self) -> ForecasterStats:
+        """Since it was made."""
+        return self._recorder.stats()
+
+    def predict(self, context: Tensor, stamps: Tensor | None, horizon: int) -> Forecast:
+        """See `Forecaster.predict`; channels only if all members predict them."""
+        check_shapes(self, context, stamps, horizon)
+        with self._recorder.record(context.shape[:-2].numel()):
+            forecasts = [member.predict(context, stamps, horizon) for member in self._members]
+            quantiles = self._average([forecast.quantiles for forecast in forecasts])
+            channels = [forecast.channels for forecast in forecasts if forecast.channels is not None]
+        return Forecast(quantiles, None, self._average(channels) if len(channels) == len(forecasts) else None)
+
+    def _average(self, fields: Sequence[Tensor]) -> Tensor:
+        total = torch.zeros_like(fields[0])
+        for weight, field in zip(self._weights, fields):
+            total = total + weight * field
+        return total
+
+
+def inverse_loss_weights(losses: Sequence[float]) -> tuple[float, ...]:
+    """Weights that sum to 1 and fall with the validation loss (mean pinball) of each member, w[m] ~ 1 / loss[m].
+
+    Bates, Granger (1969), "The Combination of Forecasts", with another loss.
+    """
+    if not losses or not all(0 < loss < math.inf for loss in losses):
+        raise ValueError(f"losses are {list(losses)}, expected one positive number per member")
+    inverse = [1.0 / loss for loss in losses]
+    return tuple(value / sum(inverse) for value in inverse)

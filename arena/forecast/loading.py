@@ -1,0 +1,56 @@
+"""Finds the forecaster behind a name or a file."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+from arena.forecast.baselines import Drift, Persistence, SeasonalNaive
+from arena.forecast.ensemble import Ensemble
+from arena.forecast.fingerprint import file_hash
+from arena.forecast.forecaster import ModelForecaster
+from arena.forecast.types import Forecaster
+
+BASELINES: dict[str, Callable[[], Forecaster]] = {
+    "persistence": Persistence,
+    "drift": Drift,
+    "seasonal_naive": SeasonalNaive,
+}
+EMBEDDED = "embedded"
+ENSEMBLE = "ensemble"
+ENSEMBLE_MEMBERS = ("persistence", EMBEDDED)
+ARTIFACT_SUFFIXES = (".pt", ".pt2")
+
+
+def load_forecaster(spec: str, device: str = "cpu") -> Forecaster:
+    """The forecaster that `spec` names.
+
+    spec  persistence, drift, seasonal_naive, embedded, ensemble (persistence + embedded, equal weights), the path of an
+          artefact (.pt, .pt2), or several of these joined by "+": their ensemble with equal weights
+    """
+    if spec.endswith(ARTIFACT_SUFFIXES) and Path(spec).exists():  # first, because a path may hold a "+"
+        return _load_file(Path(spec), device)
+    if "+" in spec:
+        return Ensemble([load_forecaster(part.strip(), device) for part in spec.split("+")])
+    if spec in BASELINES:
+        return BASELINES[spec]()
+    if spec == EMBEDDED:
+        from arena.forecast.embedded import load_embedded
+
+        return load_embedded(device)
+    if spec == ENSEMBLE:
+        return Ensemble([load_forecaster(member, device) for member in ENSEMBLE_MEMBERS], name=ENSEMBLE)
+    if spec.endswith(ARTIFACT_SUFFIXES):
+        raise ValueError(f"forecaster {spec!r}: no such file; scripts/export_models.py writes artefacts")
+    names = (*BASELINES, EMBEDDED, ENSEMBLE)
+    close = difflib.get_close_matches(spec, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise ValueError(
+        f"forecaster {spec!r} is unknown, expected {', '.join(names)}, a .pt or .pt2 file, or several joined by +{hint}"
+    )
+
+
+def _load_file(path: Path, device: str) -> Forecaster:
+    from arena.forecast.artifact import load_artifact
+
+    module, manifest = load_artifact(path, device)
+    return ModelForecaster(module, manifest, device=device, content_hash=file_hash(path))
