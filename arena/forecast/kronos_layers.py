@@ -1,8 +1,10 @@
-"""What the Kronos tokenizer and predictor are made of: a causal transformer block that runs over a whole window or
+"""What the Kronos tokenizer and predictor are made of: a causal transformer block that runs over a whole window, or
 over new tokens behind a prefix that several sample paths share.
 
-B series   S paths of a series   R = B * S rows (row b * S + s)   T tokens   P prefix tokens   N tail tokens
-d width   h heads   e = d / h width of a head
+B series   S paths of a series   T tokens   P prefix tokens   N tail tokens   d width   h heads   e = d / h
+
+A window is [B, T, d], with queries, keys and values [B, h, T, e]. Behind a prefix there is an axis of paths before T:
+[B, S, T, d] and [B, h, S, T, e].
 """
 
 from typing import NamedTuple
@@ -11,127 +13,117 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ROPE_BASE = 10000.0
-NORM_EPS = 1e-5
-
 
 class LayerCache(NamedTuple):
-    """Keys and values of one attention layer. `tail_*` are buffers: `write_tail` fills them from the left."""
+    """Keys and values of one attention layer. The tail is a buffer that `append` fills from the left."""
 
     key: Tensor  # [B, h, P, e] once per series
     value: Tensor  # [B, h, P, e]
-    tail_key: Tensor  # [R, h, N, e] once per path
-    tail_value: Tensor  # [R, h, N, e]
+    tail_key: Tensor  # [B, h, S, N, e] once per path
+    tail_value: Tensor  # [B, h, S, N, e]
 
 
-def inverse_frequencies(head_width: int) -> Tensor:
-    """Angles per position, base**(-2 i / e) for i < e/2 -> [e/2], float32."""
-    return 1.0 / (ROPE_BASE ** (torch.arange(0, head_width, 2, dtype=torch.float32) / head_width))
+def layer_cache(key: Tensor, value: Tensor, num_paths: int, room: int) -> LayerCache:
+    """A cache with the prefix [B, h, P, e] and room for `room` tokens of each path."""
+    tail = [key.size(0), key.size(1), num_paths, room, key.size(3)]
+    # One block of memory, because every product with a strided prefix would copy it first.
+    return LayerCache(key.contiguous(), value.contiguous(), key.new_zeros(tail), value.new_zeros(tail))
 
 
-def rotary_table(first: int, length: int, head_width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin of t * base**(-2 i / e) at t = first .. first + length - 1, in the dtype and on the device of `like`.
+def append(cache: LayerCache, first: int, key: Tensor, value: Tensor) -> None:
+    """Write keys and values [B, h, S, T, e] into the cache, at tail columns first .. first + T - 1."""
+    last = first + key.size(3)
+    cache.tail_key[:, :, :, first:last] = key
+    cache.tail_value[:, :, :, first:last] = value
 
-    -> two [T, e/2]; the angles are made in float32 whatever the dtype, because half cannot hold them.
+
+def rotary_table(
+    first: int, length: int, head_width: int, like: Tensor, base: float = 10_000.0
+) -> tuple[Tensor, Tensor]:
+    """cos a and sin a for `rotate` at positions t = first .. first + T - 1, in dtype and device of `like`.
+
+    a = t * base**(-2 i / e), i < e/2, made in float32 because half cannot hold it -> [T, e] each, the left half of the
+    sines with its sign turned.
     """
-    positions = torch.arange(first, first + length, dtype=torch.float32, device=like.device)
-    angles = positions.unsqueeze(1) * inverse_frequencies(head_width).to(like.device)  # [T, e/2]
-    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+    frequency = inverse_frequencies(head_width, base).to(like.device)
+    angle = torch.arange(first, first + length, device=like.device).unsqueeze(1) * frequency  # [T, e/2]
+    cos, sin = angle.cos(), angle.sin()
+    return torch.cat([cos, cos], dim=-1).to(like.dtype), torch.cat([-sin, sin], dim=-1).to(like.dtype)
+
+
+def inverse_frequencies(head_width: int, base: float = 10_000.0) -> Tensor:
+    """base**(-2 i / e) for i < e/2 -> [e/2], float32."""
+    return 1.0 / (base ** (torch.arange(0, head_width, 2, dtype=torch.float32) / head_width))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding on halves: with x = [a, b], [a cos - b sin, b cos + a sin].
+    """Rotary position embedding on halves: x = [u, v] becomes [u cos a - v sin a, v cos a + u sin a].
 
-    x [.., T, e]; cos, sin [T, e/2]. Su et al. (2021), "RoFormer", arXiv 2104.09864.
+    x [.., T, e]; cos, sin [T, e] of `rotary_table`. Su et al. (2021), "RoFormer", arXiv 2104.09864.
     """
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+    u, v = x.chunk(2, dim=-1)
+    return torch.addcmul(x * cos, torch.cat([v, u], dim=-1), sin)
 
 
-def window_mask(start: Tensor, length: int) -> Tensor:
-    """Who may look at whom in a left-padded window: True at (i, j) if start <= j <= i, or if i = j.
+def visible_columns(start: Tensor, length: int) -> Tensor:
+    """True in the columns of a left-padded window that hold a token: start [B], the first of them -> [B, 1, 1, T]."""
+    return (torch.arange(length, device=start.device) >= start.unsqueeze(1))[:, None, None, :]
 
-    start [B], the first valid column of every row -> [B, 1, T, T]. A padded column sees itself only, so that its
-    softmax has something to normalise; nothing valid sees it.
+
+def window_mask(visible: Tensor) -> Tensor:
+    """True at (i, j) if token i of a left-padded window may look at token j: j <= i and visible, or j = i.
+
+    visible [B, 1, 1, T] -> [B, 1, T, T]. A padded token sees itself only, so that its softmax has something to
+    normalise; no real token sees it.
     """
-    column = torch.arange(length, device=start.device)
-    causal = column.unsqueeze(1) >= column  # [T, T]
-    valid = column >= start.unsqueeze(1)  # [B, T]
-    allowed = (causal & valid.unsqueeze(1)) | torch.eye(length, dtype=torch.bool, device=start.device)
-    return allowed.unsqueeze(1)
+    length = visible.size(-1)
+    causal = torch.ones(length, length, dtype=torch.bool, device=visible.device).tril()
+    return (causal & visible) | torch.eye(length, dtype=torch.bool, device=visible.device)
 
 
-def empty_tail(key: Tensor, value: Tensor, num_paths: int, length: int) -> LayerCache:
-    """A cache with the given prefix [B, h, P, e] and room for `length` tokens of each of B * S paths."""
-    shape = [key.size(0) * num_paths, key.size(1), length, key.size(3)]
-    return LayerCache(key, value, key.new_zeros(shape), value.new_zeros(shape))
-
-
-def write_tail(cache: LayerCache, first: int, key: Tensor, value: Tensor) -> None:
-    """Write keys and values [R, h, T, e] into the buffers of the cache, at tail columns first .. first + T - 1."""
-    last = first + key.size(2)
-    cache.tail_key[:, :, first:last] = key
-    cache.tail_value[:, :, first:last] = value
-
-
-def shared_attention(query: Tensor, cache: LayerCache, num_tail: int, evicted: int, start: Tensor | None) -> Tensor:
+def cached_attention(query: Tensor, cache: LayerCache, num_tail: int, evicted: int, visible: Tensor | None) -> Tensor:
     """Attention of every path over the prefix of its series and over its own tail.
 
         softmax( [q K^T, q k^T] / sqrt(e) ) [V; v]        K, V shared by the S paths of a series; k, v a path's own
 
-    The S * T queries of a series meet its prefix in one matrix product, so that K and V are read once per series.
+    All S * T queries of a series meet its prefix in one matrix product, so that K and V are read once per series.
 
-    query     [R, h, T, e], of the last T of the `num_tail` tail tokens (causal among themselves), or of one token
-              outside the tail
+    query     [B, h, S, T, e], of the last T of `num_tail` tail tokens (causal among themselves), or one that is not in
+              the tail and sees all of it
     evicted   leading prefix columns that have left the window
-    start     [B], first valid prefix column; None where all are valid
-    -> [R, h, T, e]
+    visible   [B, 1, 1, P] prefix columns that hold a token; None: all
+    -> [B, h, S, T, e]
     """
-    key, value = cache.key[:, :, evicted:], cache.value[:, :, evicted:]
-    num_rows, num_heads, length, head_width = query.shape
-    num_series, prefix = key.size(0), key.size(2)
-    num_paths = num_rows // num_series
-    query = query * head_width**-0.5
-    by_path = [num_series, num_paths, num_heads, length, -1]
-    by_series = [num_series, num_heads, num_paths * length, -1]
-
-    queries = query.reshape(by_path).transpose(1, 2).reshape(num_series, num_heads, num_paths * length, head_width)
-    scores = queries @ key.transpose(-1, -2)  # [B, h, S * T, P]
-    if start is not None:
-        column = torch.arange(evicted, evicted + prefix, device=query.device)
-        padded = column < start.unsqueeze(1)  # [B, P]
-        scores = scores.masked_fill(padded[:, None, None, :], -float("inf"))
-    if num_tail == 0:
-        mixed = torch.softmax(scores, dim=-1) @ value  # [B, h, S * T, e]
-        return mixed.reshape(num_series, num_heads, num_paths, length, head_width).transpose(1, 2).reshape(query.shape)
-
-    tail_key, tail_value = cache.tail_key[:, :, :num_tail], cache.tail_value[:, :, :num_tail]
-    tail_scores = query @ tail_key.transpose(-1, -2)  # [R, h, T, N]
+    num_paths, length = query.size(2), query.size(3)
+    tail_key, tail_value = cache.tail_key[:, :, :, :num_tail], cache.tail_value[:, :, :, :num_tail]
+    query = query * query.size(-1) ** -0.5
+    scores = query.flatten(2, 3) @ cache.key[:, :, evicted:].transpose(-1, -2)  # [B, h, S * T, P]
+    if visible is not None:
+        scores = scores.masked_fill(~visible[..., evicted:], -float("inf"))
+    tail_scores = query @ tail_key.transpose(-1, -2)  # [B, h, S, T, N]
     if length > 1:
         later = torch.ones(length, num_tail, dtype=torch.bool, device=query.device).triu(num_tail - length + 1)
         tail_scores = tail_scores.masked_fill(later, -float("inf"))
-    tail_scores = tail_scores.reshape(by_path).transpose(1, 2).reshape(by_series)  # [B, h, S * T, N]
-    weights = torch.softmax(torch.cat([scores, tail_scores], dim=-1), dim=-1)
-    mixed = weights[..., :prefix] @ value  # [B, h, S * T, e]
-    mixed = mixed.reshape(num_series, num_heads, num_paths, length, head_width).transpose(1, 2).reshape(query.shape)
-    tail_weights = weights[..., prefix:].reshape(num_series, num_heads, num_paths, length, num_tail)
-    return mixed + tail_weights.transpose(1, 2).reshape(num_rows, num_heads, length, num_tail) @ tail_value
+    weights = torch.softmax(torch.cat([scores, tail_scores.flatten(2, 3)], dim=-1), dim=-1)
+    weights, tail_weights = weights.split([scores.size(-1), num_tail], dim=-1)
+    mixed = (weights @ cache.value[:, :, evicted:]).unflatten(2, [num_paths, length])
+    return mixed + tail_weights.unflatten(2, [num_paths, length]) @ tail_value
 
 
 class RMSNorm(nn.Module):
-    """y = x / sqrt(mean(x^2) + 1e-5) * weight, over the last axis. Zhang, Sennrich (2019), arXiv 1910.07467."""
+    """y = x / sqrt(mean(x^2) + eps) * weight over the last axis. Zhang, Sennrich (2019), arXiv 1910.07467."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
         super().__init__()
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + NORM_EPS)).to(x.dtype) * self.weight
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
 
 
 class Attention(nn.Module):
-    """The four projections of an attention layer with biases, and the split into heads."""
+    """The four projections of an attention layer, with biases, and the split into heads."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -143,20 +135,18 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def split(self, x: Tensor) -> Tensor:
-        """[R, T, d] -> [R, h, T, e]."""
-        return x.unflatten(-1, [self.num_heads, self.head_width]).transpose(1, 2)
+        """[B, .., d] -> [B, h, .., e]."""
+        return x.unflatten(-1, [self.num_heads, self.head_width]).movedim(-2, 1)
 
     def queries(self, x: Tensor) -> Tensor:
-        """[R, T, d] -> [R, h, T, e]."""
         return self.split(self.q_proj(x))
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[R, T, d] -> keys and values, [R, h, T, e] each."""
         return self.split(self.k_proj(x)), self.split(self.v_proj(x))
 
     def merge(self, mixed: Tensor) -> Tensor:
-        """[R, h, T, e] -> [R, T, d], through the output projection."""
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+        """[B, h, .., e] -> [B, .., d], through the output projection."""
+        return self.out_proj(mixed.movedim(1, -2).flatten(-2))
 
 
 class FeedForward(nn.Module):
@@ -183,14 +173,14 @@ class Block(nn.Module):
         self.ffn = FeedForward(width, ff_width)
 
     def keys_values(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        """What later tokens need of this layer: rotated keys and values [R, h, T, e] of x [R, T, d]."""
+        """Rotated keys, and values, of a window: all that later tokens need of this layer."""
         key, value = self.self_attn.keys_values(self.norm1(x))
         return rotate(key, cos, sin), value
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """A whole window x [R, T, d]; mask [R, 1, T, T] of `window_mask`, None where nothing is padded.
+        """A window x [B, T, d]; mask [B, 1, T, T] of `window_mask`, None where nothing is padded.
 
-        -> x [R, T, d], rotated keys and values [R, h, T, e]
+        -> x [B, T, d], rotated keys and values [B, h, T, e]
         """
         inner = self.norm1(x)
         query = rotate(self.self_attn.queries(inner), cos, sin)
@@ -201,12 +191,12 @@ class Block(nn.Module):
         return x + self.ffn(self.norm2(x)), key, value
 
     def extend(
-        self, x: Tensor, cos: Tensor, sin: Tensor, cache: LayerCache, first: int, evicted: int, start: Tensor | None
+        self, x: Tensor, cos: Tensor, sin: Tensor, cache: LayerCache, first: int, evicted: int, visible: Tensor | None
     ) -> Tensor:
-        """T new tokens x [R, T, d] at tail columns first .. first + T - 1; their keys and values enter the cache."""
+        """New tokens x [B, S, T, d] at tail columns first .. first + T - 1; their keys and values enter the cache."""
         inner = self.norm1(x)
         query = rotate(self.self_attn.queries(inner), cos, sin)
         key, value = self.self_attn.keys_values(inner)
-        write_tail(cache, first, rotate(key, cos, sin), value)
-        x = x + self.self_attn.merge(shared_attention(query, cache, first + x.size(1), evicted, start))
+        append(cache, first, rotate(key, cos, sin), value)
+        x = x + self.self_attn.merge(cached_attention(query, cache, first + x.size(2), evicted, visible))
         return x + self.ffn(self.norm2(x))
