@@ -1,6 +1,7 @@
 """Measures market steps per second, wall and CPU, with full physics and the default observations.
 
 python scripts/benchmark_env.py --num-envs 4096 --num-agents 10 --num-assets 4 --threads 1 --compile --json env.json
+python scripts/benchmark_env.py --num-agents 4 --num-assets 100 --forecast
 python scripts/benchmark_env.py --pettingzoo --num-agents 10 --num-assets 4
 """
 
@@ -21,6 +22,9 @@ def main() -> int:
     parser.add_argument("--num-steps", type=int, default=None, help="measured steps (default 60, PettingZoo 2000)")
     parser.add_argument("--preset", default="sqrt", help="market rules: sqrt, linear_ow, athl, frictionless")
     parser.add_argument("--pettingzoo", action="store_true", help="one ArenaParallelEnv instead of a batch")
+    parser.add_argument(
+        "--forecast", action="store_true", help="also with a table of forecasts: what it adds to a step"
+    )
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the numbers there")
     options = parser.parse_args()
 
@@ -28,6 +32,8 @@ def main() -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+    if options.forecast and options.pettingzoo:
+        parser.error("--forecast measures a batch of markets; leave out --pettingzoo")
     import torch
 
     from arena.benchmark.market import MarketBenchmark, benchmark_pettingzoo, benchmark_vector

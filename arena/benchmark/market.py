@@ -2,10 +2,12 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from arena.benchmark.machine import command, describe_machine, peak_memory_bytes, versions
 from arena.data.synthetic import generate
@@ -14,10 +16,12 @@ from arena.data.types import Scenarios
 from arena.envs.observation import layout
 from arena.envs.presets import preset
 from arena.envs.storage import keep_freed_memory
+from arena.envs.types import NUM_FORECAST
 from arena.envs.vector import VectorMarket
 
 WARMUP = 60
 WINDOWS = 64  # different windows of bars that the markets share
+UNMEASURED_STEPS = 20
 STEP = (
     "one market step: sanitise weights, size orders, margin, cross, cap, ration, price, settle, decay and add impact, "
     "mark every seat, reward, and write the observations of all its agents"
@@ -36,6 +40,7 @@ class MarketBenchmark:
     compile: bool = True
     num_steps: int = 60  # measured steps
     preset: str = "sqrt"
+    forecast: bool = False  # also step the same markets with a table of forecasts, and compare
 
 
 def benchmark_vector(run: MarketBenchmark) -> dict[str, object]:
@@ -44,27 +49,36 @@ def benchmark_vector(run: MarketBenchmark) -> dict[str, object]:
     reuse = run.device == "cpu" and keep_freed_memory()
     if run.device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(run.device)
-    market = VectorMarket(
-        preset(run.preset),
-        _scenarios(run.num_assets, WINDOWS),
-        run.num_agents,
-        num_markets=run.num_envs,
-        generator=torch.Generator().manual_seed(0),
-        dtype=torch.float32,
-        device=run.device,
-        compile=run.compile,
-        auto_reset=True,
-    )
+    scenarios = _scenarios(run.num_assets, WINDOWS)
+    tables: list[Tensor | None] = [None]
+    if run.forecast:  # any numbers: what is measured is how they get from the table into the observations
+        shape = (*scenarios.bars.shape[:3], NUM_FORECAST)
+        tables.append(0.01 * torch.randn(shape, generator=torch.Generator().manual_seed(2)))
+    markets = [
+        VectorMarket(
+            preset(run.preset),
+            scenarios,
+            run.num_agents,
+            num_markets=run.num_envs,
+            generator=torch.Generator().manual_seed(0),
+            forecast=table,
+            dtype=torch.float32,
+            device=run.device,
+            compile=run.compile,
+            auto_reset=True,
+        )
+        for table in tables
+    ]
+    market = markets[0]
     # Different targets every step, gross about 1: most seats trade every asset in every step.
-    shape = (run.num_envs, run.num_agents, run.num_assets)
+    size = (run.num_envs, run.num_agents, run.num_assets)
     generator = torch.Generator().manual_seed(1)
-    actions = [market.arrange(torch.randn(shape, generator=generator) / run.num_assets) for _ in range(4)]
-    for action in actions:  # compiles
-        market.step(action)
+    actions = [market.arrange(torch.randn(size, generator=generator) / run.num_assets) for _ in range(4)]
     sync = torch.cuda.synchronize if run.device.startswith("cuda") else _nothing
-    timing = _time(lambda index: market.step(actions[index % len(actions)]), run.num_steps, sync)
+    timings = _time([partial(_step, each, actions) for each in markets], run.num_steps, sync)
     return {
-        **_rates(timing, run.num_envs, run.num_agents),
+        **_rates(timings[0], run.num_envs, run.num_agents),
+        **(_table_cost(*timings) if run.forecast else {}),
         "num_envs": run.num_envs,
         "num_agents": run.num_agents,
         "num_assets": run.num_assets,
@@ -98,9 +112,7 @@ def benchmark_pettingzoo(run: MarketBenchmark) -> dict[str, object]:
         if not env.agents:
             env.reset()
 
-    for index in range(20):
-        step(index)
-    timing = _time(step, run.num_steps, _nothing)
+    (timing,) = _time([step], run.num_steps, _nothing)
     return {
         **_rates(timing, 1, run.num_agents),
         "num_envs": 1,
@@ -115,22 +127,33 @@ def benchmark_pettingzoo(run: MarketBenchmark) -> dict[str, object]:
     }
 
 
+def _step(market: VectorMarket, actions: Sequence[Tensor], index: int) -> None:
+    market.step(actions[index % len(actions)])
+
+
 @dataclass(frozen=True)
 class _Timing:
-    wall: list[float]  # seconds of each step
-    cpu: float  # seconds of all steps, all threads
+    """Seconds of each step."""
+
+    wall: list[float]
+    cpu: list[float]  # of all threads
 
 
-def _time(step: Callable[[int], object], num_steps: int, sync: Callable[[], None]) -> _Timing:
+def _time(steps: Sequence[Callable[[int], object]], num_steps: int, sync: Callable[[], None]) -> list[_Timing]:
+    """A timing of each of `steps`, called in turn so that whatever slows the machine slows them all."""
+    for step in steps:
+        for index in range(UNMEASURED_STEPS):  # compiles
+            step(index)
     sync()
-    wall = []
-    cpu_start = time.process_time()
+    timings = [_Timing([], []) for _ in steps]
     for index in range(num_steps):
-        start = time.perf_counter()
-        step(index)
-        sync()
-        wall.append(time.perf_counter() - start)
-    return _Timing(wall, time.process_time() - cpu_start)
+        for step, timing in zip(steps, timings):
+            start, cpu_start = time.perf_counter(), time.process_time()
+            step(index)
+            sync()
+            timing.cpu.append(time.process_time() - cpu_start)
+            timing.wall.append(time.perf_counter() - start)
+    return timings
 
 
 def _rates(timing: _Timing, num_envs: int, num_agents: int) -> dict[str, object]:
@@ -138,9 +161,19 @@ def _rates(timing: _Timing, num_envs: int, num_agents: int) -> dict[str, object]
     per_second = steps / sum(timing.wall)
     return {
         "market_steps_per_second": per_second,
-        "market_steps_per_cpu_second": steps / timing.cpu,
+        "market_steps_per_cpu_second": steps / sum(timing.cpu),
         "agent_steps_per_second": per_second * num_agents,
         "step_ms_p50": statistics.median(timing.wall) * 1e3,
+    }
+
+
+def _table_cost(without: _Timing, with_table: _Timing) -> dict[str, object]:
+    """What the forecasts of a table add to a step: medians, which a pause of the machine does not move."""
+    plain, more = (statistics.median(timing.cpu) for timing in (without, with_table))
+    return {
+        "cpu_ms_without_table": plain * 1e3,
+        "cpu_ms_with_table": more * 1e3,
+        "table_share_of_step": more / plain - 1,
     }
 
 

@@ -13,12 +13,10 @@ from torch import Tensor
 
 from arena.envs.impact import mode_displacements
 from arena.envs.storage import stack, total
-from arena.envs.types import MarketParams, MarketState, Observation, Quotes
+from arena.envs.types import FORECAST_HORIZONS, MarketParams, MarketState, Observation, Quotes
 from arena.metrics import utility
 
 RETURN_WINDOWS = (1, 5, 20)  # bars
-FORECAST_HORIZONS = (1, 5, 20)  # bars
-NUM_FORECAST = len(FORECAST_HORIZONS) + 1  # expected returns and one spread
 LEVERAGE_BOUND = 100.0  # shown weights and leverages are cut here: after ruin they have no finite meaning
 
 
@@ -76,12 +74,11 @@ def observe(
     weight = state.position * (tape.ref_price.unsqueeze(1) * inverse_nav.unsqueeze(-1))
     shown_weight = weight.clamp(-LEVERAGE_BOUND, LEVERAGE_BOUND)
     if forecast is None:
-        forecast = weight.new_zeros(())
-        forecast_return = forecast.expand(*weight.shape, len(FORECAST_HORIZONS))
-        forecast_spread, present = forecast.expand(weight.shape), torch.zeros_like(state.nav)
+        zero = weight.new_zeros(())
+        forecast_return = zero.expand(*weight.shape, len(FORECAST_HORIZONS))
+        forecast_spread, present = zero.expand(weight.shape), torch.zeros_like(state.nav)
     else:
-        scaled = forecast * inverse_volatility.unsqueeze(-1)
-        forecast_return, forecast_spread = shared(scaled[..., :-1]), shared(scaled[..., -1])
+        forecast_return, forecast_spread = (shared(field) for field in _forecast_fields(forecast, inverse_volatility))
         present = torch.ones_like(state.nav)
     steps = steps_taken.reshape(-1, 1)
     time_left = (1.0 - steps / episode_length).to(state.nav.dtype).expand(state.nav.shape)
@@ -109,6 +106,23 @@ def observe(
         adv_weight=shared(quotes.adv * tape.ref_price) * inverse_nav.unsqueeze(-1),
         dt=params.dt,
     )
+
+
+def with_forecast(view: Observation, forecast: Tensor) -> Observation:
+    """A seat's observation with its forecast slot filled by a forecast of its own, [B, A, 4] as in `observe`."""
+    inverse_volatility = 1.0 / (view.volatility * view.dt**0.5)
+    forecast_return, forecast_spread = _forecast_fields(forecast, inverse_volatility)
+    return view._replace(
+        forecast_return=forecast_return,
+        forecast_spread=forecast_spread,
+        forecast_present=torch.ones_like(view.forecast_present),
+    )
+
+
+def _forecast_fields(forecast: Tensor, inverse_volatility: Tensor) -> tuple[Tensor, Tensor]:
+    """Expected returns [B, A, 3] and spread [B, A] in units of the volatility of a bar."""
+    scaled = forecast * inverse_volatility.unsqueeze(-1)
+    return scaled[..., :-1], scaled[..., -1]
 
 
 def seat_view(observation: Observation, seat: int) -> Observation:

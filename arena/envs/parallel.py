@@ -28,7 +28,7 @@ from arena.envs.actions import stack_actions
 from arena.envs.bounds import action_bound, observation_bounds
 from arena.envs.presets import sqrt
 from arena.envs.render import RENDER_MODES, Frame, Screen, ansi, rgb_array
-from arena.envs.types import MarketParams, Observation
+from arena.envs.types import LiveForecast, MarketParams, Observation
 from arena.envs.vector import VectorMarket
 
 WARMUP = 60  # bars before an episode of the synthetic market, more where more history is shown
@@ -49,7 +49,7 @@ class ArenaParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
 
     num_agents     N
     scenarios      own data (arena.data.scenarios), None: the `synthetic` market, generated from the seed
-    forecast       [W, T, A, 4] for own data, see observation.observe
+    forecast       a table [W, T, A, 4] for own data, or a LiveForecast of the displayed bars; see VectorMarket
     params         rules; None: preset `sqrt` for the length of the bars
     history_length  displayed bars in `observe().history`
     compile        torch.compile the step: several times faster, after some 10 s; differs in the last bits and needs a
@@ -73,7 +73,7 @@ class ArenaParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         *,
         scenarios: Scenarios | None = None,
         synthetic: SyntheticParams | None = None,
-        forecast: Tensor | None = None,
+        forecast: Tensor | LiveForecast | None = None,
         params: MarketParams | None = None,
         history_length: int = 0,
         compile: bool = False,
@@ -85,14 +85,16 @@ class ArenaParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             raise ValueError(f"render_mode is {render_mode!r}, expected None or one of {RENDER_MODES}")
         if scenarios is not None and synthetic is not None:
             raise ValueError("got scenarios and synthetic, expected one of them: own data or the synthetic market")
-        if scenarios is None and forecast is not None:
-            raise ValueError("got a forecast without scenarios; forecasts belong to windows of own data")
+        table = forecast if isinstance(forecast, Tensor) else None
+        self._live = None if isinstance(forecast, Tensor) else forecast
+        if scenarios is None and table is not None:
+            raise ValueError("got a table of forecasts without scenarios; tables belong to windows of own data")
         if scenarios is None:
             synthetic = synthetic or SyntheticParams()
             self._windows: WindowSource = SyntheticWindows(synthetic, max(WARMUP, history_length))
             num_assets, dt = synthetic.num_assets, synthetic.dt
         else:
-            self._windows = GivenWindows(scenarios, forecast)
+            self._windows = GivenWindows(scenarios, table)
             num_assets, dt = scenarios.bars.shape[2], scenarios.dt
         self.params = sqrt(dt) if params is None else params
         if self.params.dt != dt:
@@ -198,8 +200,9 @@ class ArenaParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
 
     def _open(self, window: Window) -> VectorMarket:
         """A market of one window; a compiled step is shared by all of them."""
+        forecast = window.forecast if self._live is None else self._live
         return VectorMarket(
-            self.params, window.scenarios, len(self.possible_agents), forecast=window.forecast, **self._market_options
+            self.params, window.scenarios, len(self.possible_agents), forecast=forecast, **self._market_options
         )
 
     # Tensors become NumPy and plain numbers here and at the top of `step`, once for all agents.

@@ -11,12 +11,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from torch import Tensor
 
 from arena.agents.registry import make_agent
 from arena.agents.types import Agent
 from arena.envs.observation import seat_view
 from arena.envs.parallel import ArenaParallelEnv
-from arena.envs.types import Observation
+from arena.envs.types import LiveForecast, Observation
 
 
 class ArenaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -24,7 +25,9 @@ class ArenaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     opponents  scripted agents in the other seats: objects, or specs as in arena.agents.registry.make_agent
     seat       of the learner, 0 .. len(opponents)
-    market     arguments of ArenaParallelEnv but num_agents and history_length: scenarios, params, render_mode ...
+    forecast   in every seat's observation: a table or a LiveForecast, see ArenaParallelEnv; an opponent that names a
+               forecaster of its own reads this one
+    market     other arguments of ArenaParallelEnv but num_agents and history_length: scenarios, params, render_mode ...
 
     An episode ends with the learner's ruin or with the window; opponents that are ruined before just stop trading.
     """
@@ -32,13 +35,20 @@ class ArenaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     metadata = ArenaParallelEnv.metadata
 
     def __init__(
-        self, opponents: Sequence[Agent | str] = ("equal_weight", "momentum", "rsi"), *, seat: int = 0, **market: Any
+        self,
+        opponents: Sequence[Agent | str] = ("equal_weight", "momentum", "rsi"),
+        *,
+        seat: int = 0,
+        forecast: Tensor | LiveForecast | None = None,
+        **market: Any,
     ):
         if not 0 <= seat <= len(opponents):
             raise ValueError(f"seat is {seat}, expected 0 .. {len(opponents)} with {len(opponents)} opponents")
         agents = [make_agent(agent) if isinstance(agent, str) else agent for agent in opponents]
         history_length = max((agent.history_length for agent in agents), default=0)
-        self._env = ArenaParallelEnv(len(agents) + 1, history_length=history_length, **market)
+        if forecast is not None and not isinstance(forecast, Tensor):
+            history_length = max(history_length, forecast.context_length)
+        self._env = ArenaParallelEnv(len(agents) + 1, history_length=history_length, forecast=forecast, **market)
         names = self._env.possible_agents
         self._name = names[seat]
         self._opponents = dict(zip(names[:seat] + names[seat + 1 :], agents))

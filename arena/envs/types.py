@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+FORECAST_HORIZONS = (1, 5, 20)  # bars
+NUM_FORECAST = len(FORECAST_HORIZONS) + 1  # numbers of a forecast in an observation: expected returns and one spread
 
 
 @dataclass(frozen=True)
@@ -152,3 +155,14 @@ class Step(NamedTuple):
     truncated: Tensor  # [B, N] bool, end of the episode
     final_obs: Tensor  # [B, N, F] before the auto-reset: bootstrap from it
     fills: Fills
+
+
+class LiveForecast(Protocol):
+    """Forecasts the bars that agents see, while the market runs."""
+
+    @property
+    def context_length(self) -> int:
+        """Displayed bars that it looks at."""
+
+    def __call__(self, history: Tensor) -> Tensor:
+        """[B, A, 4] as `observation.observe` takes it, from displayed bars [B, A, context_length, 6] up to now."""

@@ -170,6 +170,23 @@ def test_a_forecast_of_own_data_is_observed():
 # The end of an episode
 
 
+def test_a_live_forecast_needs_no_own_data():
+    class AlwaysUp:
+        context_length = 30
+
+        def __call__(self, history):
+            return torch.full((*history.shape[:2], 4), 0.01)
+
+    env = small_env(forecast=AlwaysUp(), history_length=30)
+    env.reset(seed=0)
+    env.step(same_actions(env, 0.1))
+    seen = env.observe()
+    assert (seen.forecast_present == 1).all()
+    torch.testing.assert_close(seen.forecast_spread, 0.01 / seen.volatility)
+    with pytest.raises(ValueError, match="history_length is 0, expected at least 30"):
+        small_env(forecast=AlwaysUp())
+
+
 def test_all_agents_are_truncated_at_the_last_bar():
     env = small_env()
     env.reset(seed=0)
@@ -374,7 +391,7 @@ def test_lists_integers_and_float64_are_numbers_too():
         ({"num_agents": 0}, "num_agents is 0, expected at least 1"),
         ({"params": sqrt(1 / 13)}, "params.dt is .* but the bars last 1.0 trading days"),
         ({"scenarios": crash(), "synthetic": SMALL}, "expected one of them"),
-        ({"forecast": torch.zeros(1)}, "forecast without scenarios"),
+        ({"forecast": torch.zeros(1)}, "table of forecasts without scenarios"),
     ],
 )
 def test_bad_arguments_are_one_sentence(arguments, message):

@@ -151,3 +151,19 @@ def test_render_shows_all_seats():
     env.step(np.full(3, 0.1, np.float32))
     assert "trader_1" in env.render()
     env.close()
+
+
+def test_a_live_forecast_reaches_learner_and_opponents():
+    class AlwaysUp:
+        context_length = 40
+
+        def __call__(self, history):
+            return torch.full((*history.shape[:2], 4), 0.01)
+
+    opponent = Recorder(history_length=5)
+    env = ArenaEnv([opponent], synthetic=SMALL, forecast=AlwaysUp())
+    obs, _ = env.reset(seed=0)
+    assert obs[-1] == 1, "the last entry says that forecasts are there"
+    env.step(env.action_space.sample())
+    assert (opponent.seen[0].forecast_return > 0).all()
+    assert opponent.seen[0].history.shape[-2] == 5, "what a forecast looks at is not shown to those who asked for less"

@@ -9,7 +9,7 @@ import torch
 from arena.data.synthetic import generate
 from arena.data.synthetic_params import SyntheticParams
 from arena.data.types import CLOSE, HIGH, LOW, Scenarios
-from arena.envs.observation import describe, layout, layout_hash, seat_view
+from arena.envs.observation import describe, layout, layout_hash, seat_view, with_forecast
 from arena.envs.presets import PRESETS, preset
 from arena.envs.vector import VectorMarket
 
@@ -215,6 +215,91 @@ def test_a_forecast_enters_its_slot_in_units_of_volatility():
     absent = VectorMarket(preset("sqrt"), windows, 2).observe()
     assert (absent.forecast_present == 0).all()
     assert (absent.forecast_return == 0).all()
+
+
+class LastReturns:
+    """A LiveForecast that expects the last returns again; counts how often it is asked."""
+
+    context_length = 22
+
+    def __init__(self):
+        self.num_calls = 0
+
+    def __call__(self, history):
+        self.num_calls += 1
+        assert history.shape[-2:] == (self.context_length, 6)
+        close = history[..., CLOSE].log()
+        returns = [close[..., -1] - close[..., -1 - bars] for bars in (1, 5, 20)]
+        return torch.stack([*returns, history[..., -1, HIGH].log() - history[..., -1, LOW].log()], -1)
+
+
+def last_returns_table(windows: Scenarios) -> torch.Tensor:
+    """The same of the reference bars, [W, T, A, 4]."""
+    table = torch.zeros(*windows.bars.shape[:3], 4, dtype=torch.float64)
+    for bar in range(windows.warmup - 1, windows.bars.shape[1]):
+        table[:, bar] = LastReturns()(windows.bars[:, bar - 21 : bar + 1].transpose(1, 2))
+    return table
+
+
+@pytest.mark.parametrize("batch_last", [False, True])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_live_forecast_of_undisturbed_bars_is_the_table(batch_last, drawn):
+    windows = scenarios()
+    markets = [
+        VectorMarket(
+            preset("sqrt"),
+            windows,
+            2,
+            forecast=forecast,
+            history_length=22,
+            batch_last=batch_last,
+            num_markets=7 if drawn else None,
+            generator=torch.Generator().manual_seed(3) if drawn else None,
+            auto_reset=drawn,
+        )
+        for forecast in (LastReturns(), last_returns_table(windows))
+    ]
+    shown = [[market.observe().flat] for market in markets]
+    for _ in range(markets[0].episode_length):
+        for market, seen in zip(markets, shown):
+            step = market.step(torch.zeros(market.num_markets, 2, 3))
+            seen += [step.final_obs, step.obs, market.observe().flat]
+    for live, table in zip(*shown):
+        assert torch.equal(live, table)
+
+
+def test_a_live_forecast_is_of_the_bars_that_agents_moved_and_asked_once_a_step():
+    live = LastReturns()
+    market = VectorMarket(preset("sqrt"), scenarios(), 2, forecast=live, history_length=25)
+    table = last_returns_table(scenarios())
+    for taken, weights in enumerate(random_weights(market, 15), start=1):
+        obs = market.step(weights).obs
+        seen = market.observe()
+        assert torch.equal(seen.flat, obs)
+        expected = LastReturns()(seen.history[:, 0, :, -22:]) / seen.volatility[:, 0].unsqueeze(-1)
+        torch.testing.assert_close(seen.forecast_return[:, 1], expected[..., :3], **SAME_FLOAT64)
+        torch.testing.assert_close(seen.forecast_spread[:, 0], expected[..., 3], **SAME_FLOAT64)
+        assert live.num_calls == taken + 1  # and once at the reset
+    undisturbed = table[:, -1] / seen.volatility[:, 0].unsqueeze(-1)
+    assert (seen.forecast_return[:, 0] - undisturbed[..., :3]).abs().max() > 1e-3
+
+
+def test_a_seat_can_be_given_a_forecast_of_its_own():
+    windows = scenarios()
+    market = VectorMarket(preset("sqrt"), windows, 2, forecast=last_returns_table(windows))
+    expected = seat_view(market.observe(), 1)
+    empty = seat_view(VectorMarket(preset("sqrt"), windows, 2).observe(), 1)
+    filled = with_forecast(empty, last_returns_table(windows)[:, windows.warmup - 1])
+    assert torch.equal(filled.flat, expected.flat)
+    assert (empty.forecast_present == 0).all()
+
+
+def test_a_forecast_that_does_not_fit_is_refused():
+    windows = scenarios()
+    with pytest.raises(ValueError, match=r"forecast has shape \(4, 40, 3\), expected .* = \(4, 40, 3, 4\)"):
+        VectorMarket(preset("sqrt"), windows, 2, forecast=torch.zeros(4, 40, 3))
+    with pytest.raises(ValueError, match="history_length is 21, expected at least 22"):
+        VectorMarket(preset("sqrt"), windows, 2, forecast=LastReturns(), history_length=21)
 
 
 @pytest.mark.parametrize(("num_agents", "num_assets"), [(1, 1), (1, 200), (100, 1), (30, 20)])
