@@ -15,9 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from arena.envs.types import FORECAST_HORIZONS
+from arena.envs.types import FORECAST_HORIZONS
 from arena.forecast.types import QUANTILE_LEVELS, Forecast
 
-FORECAST_HORIZONS = (1, 5, 20)  # bars, in the observation of an agent
 # Returns below this many units in the last place of a price near 1 are rounding, and no opinion.
 RESOLUTION = 8
 SCORES = torch.special.ndtri(torch.tensor(QUANTILE_LEVELS, dtype=torch.float64))  # [Q] z at the levels

@@ -1,0 +1,186 @@
+"""Forecasts of whole windows of bars, made once; a market then reads its forecast by index.
+
+Row t is made at the close of bar t from the bars t - C + 1 .. t and from nothing else. Windows are forecast one after
+the other, each in the same chunks, so a window's rows are the same bits whichever windows are beside it.
+
+W windows   T bars   A assets   C context bars   H horizon   Q quantile levels   R rolling contexts of a chunk
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from arena.envs.types import FORECAST_HORIZONS, NUM_FORECAST
+from arena.forecast.returns import return_features
+from arena.forecast.stamps import extend_stamps
+from arena.forecast.types import CLOSE, QUANTILE_LEVELS, Forecast, Forecaster
+
+CHUNK_SERIES = 4096  # at most so many series (and at least one bar of all assets) are asked for in one call
+LAYOUT = "1"  # of a stored table; part of its name
+DIGEST_BYTES = 32  # SHA-256 at the end of a stored table
+
+Progress = Callable[[int], None]  # told how many windows are done
+
+
+class _Chunk(NamedTuple):
+    window: int
+    rows: slice  # of R bars
+    price: Tensor  # [R, A] their closes
+    forecast: Forecast  # [R, A, H, Q]
+
+
+def build_table(
+    forecaster: Forecaster,
+    bars: Tensor,
+    first: int,
+    context_length: int,
+    stamps: Tensor | None = None,
+    horizon: int = max(FORECAST_HORIZONS),
+    progress: Progress | None = None,
+) -> Tensor:
+    """What an observation shows of the forecasts (`return_features`): float32 [W, T, A, 4].
+
+    bars     [W, T, A, 6], NaN where missing
+    first    first row wanted, at least context_length - 1; the rows before it are 0
+    stamps   int64 [W, T] or [T], ns of naive local time; None: daily bars on business days
+    horizon  bars forecast, of which the features show some; more cost time in a model that goes step by step
+
+    0 also where the forecaster has no opinion (NaN), say on a series with missing bars. ValueError if it has none at
+    all on a chunk with whole series: then it is broken.
+    """
+    table = torch.zeros(*bars.shape[:3], NUM_FORECAST)
+    for chunk in _chunks(forecaster, bars, first, context_length, stamps, horizon, progress):
+        table[chunk.window, chunk.rows] = return_features(chunk.forecast, chunk.price)
+    return table
+
+
+def build_quantiles(
+    forecaster: Forecaster,
+    bars: Tensor,
+    first: int,
+    context_length: int,
+    stamps: Tensor | None = None,
+    horizon: int = max(FORECAST_HORIZONS),
+    progress: Progress | None = None,
+) -> Tensor:
+    """All quantiles of the same forecasts: float32 [W, T, A, H, Q], NaN before `first` and without an opinion.
+
+    For study: H * Q numbers per asset are too many to be gathered in every step.
+    """
+    table = torch.full((*bars.shape[:3], horizon, len(QUANTILE_LEVELS)), torch.nan)
+    for chunk in _chunks(forecaster, bars, first, context_length, stamps, horizon, progress):
+        table[chunk.window, chunk.rows] = chunk.forecast.quantiles.float()
+    return table
+
+
+@torch.no_grad()
+def _chunks(
+    forecaster: Forecaster,
+    bars: Tensor,
+    first: int,
+    context_length: int,
+    stamps: Tensor | None,
+    horizon: int,
+    progress: Progress | None,
+) -> Iterator[_Chunk]:
+    num_windows, num_bars, num_assets, _ = bars.shape
+    if not context_length - 1 <= first < num_bars:
+        raise ValueError(
+            f"first is {first}, expected {context_length - 1} .. {num_bars - 1}: a row needs {context_length} bars up "
+            f"to its own, and the windows hold {num_bars}"
+        )
+    size = max(1, CHUNK_SERIES // num_assets)
+    for window in range(num_windows):
+        own = bars[window].to("cpu", torch.float32)  # [T, A, 6]
+        # Views, so that C bars are kept for each row only while they are being forecast.
+        contexts = own.unfold(0, context_length, 1).movedim(-1, 2)  # [T - C + 1, A, C, 6]
+        if stamps is not None:
+            times = (stamps if stamps.dim() == 1 else stamps[window]).unfold(0, context_length, 1)  # [T - C + 1, C]
+        for start in range(first, num_bars, size):
+            rows = slice(start, min(start + size, num_bars))
+            of_rows = slice(rows.start - context_length + 1, rows.stop - context_length + 1)
+            known = None if stamps is None else extend_stamps(times[of_rows], horizon).unsqueeze(1)  # [R, 1, C + H]
+            forecast = forecaster.predict(contexts[of_rows], known, horizon)
+            if not forecast.quantiles.isfinite().any() and contexts[of_rows, ..., CLOSE].isfinite().all(-1).any():
+                raise ValueError(f"{forecaster.name} forecasts no finite price in window {window} from bar {start} on")
+            yield _Chunk(window, rows, own[rows, :, CLOSE], forecast)
+        if progress is not None:
+            progress(window + 1)
+
+
+class TableStore:
+    """Tables in a folder, a file per window, named by the content that its numbers depend on.
+
+    So a window is forecast once, whichever run, unit or script asks first. Files are moved into place when complete;
+    one that is damaged is made again. Several processes may share the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+
+    def get(
+        self,
+        forecaster: Forecaster,
+        bars: Tensor,
+        first: int,
+        context_length: int,
+        stamps: Tensor | None = None,
+        horizon: int = max(FORECAST_HORIZONS),
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """`build_table` of what is not there yet; of one window a memory map, which costs no memory to open."""
+        tables = []
+        for window in range(len(bars)):
+            own = bars[window : window + 1]
+            times = stamps if stamps is None or stamps.dim() == 1 else stamps[window]
+            settings = f"{LAYOUT} {forecaster.fingerprint} {first} {context_length} {horizon}"
+            path = self._folder / f"{_content_hash(settings, own, times)}.npy"
+            table = _read(path)
+            if table is None:
+                _write(path, build_table(forecaster, own, first, context_length, times, horizon))
+                table = _read(path)
+                assert table is not None
+            tables.append(table)
+            if progress is not None:
+                progress(window + 1)
+        return tables[0] if len(tables) == 1 else torch.cat(tables)
+
+
+def _content_hash(settings: str, *content: Tensor | None) -> str:
+    digest = hashlib.sha256(settings.encode())
+    for tensor in content:
+        if tensor is not None:
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> Tensor | None:
+    """The mapped table; None if there is none, or a damaged one."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size - DIGEST_BYTES
+            whole = hashlib.sha256(file.read(max(size, 0)))
+            if file.read() != whole.digest():
+                return None
+        # Copy on write: the tensor may be written to, the file never is.
+        return torch.from_numpy(np.load(path, mmap_mode="c"))
+    except FileNotFoundError:
+        return None
+
+
+def _write(path: Path, table: Tensor) -> None:
+    """NumPy's own format with a checksum behind it, which readers of that format do not look at."""
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("w+b") as file:
+        np.save(file, table.numpy())
+        file.seek(0)
+        file.write(hashlib.sha256(file.read()).digest())
+    partial.replace(path)
