@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from arena.envs.types import FORECAST_HORIZONS
-from arena.envs.types import FORECAST_HORIZONS
 from arena.forecast.types import QUANTILE_LEVELS, Forecast
 
 # Returns below this many units in the last place of a price near 1 are rounding, and no opinion.
