@@ -11,12 +11,15 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "arena"
 FILES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
-CORE_AGENTS = ("baselines", "fader", "indicators", "minimum_variance", "oracle", "price_rules", "rule", "shrinkage")
+CORE_AGENTS = (
+    *("baselines", "fader", "followers", "indicators", "minimum_variance", "oracle", "price_rules", "rule"),
+    *("shrinkage", "weights"),
+)
 ENV_ADAPTERS = ("actions", "parallel", "rendering", "single", "spaces", "windows")  # of one PettingZoo or Gymnasium env
 CORE = {
     *(f"arena.data.{p.stem}" for p in (PACKAGE / "data").glob("*.py")),
     *(f"arena.envs.{p.stem}" for p in (PACKAGE / "envs").glob("*.py") if p.stem not in ENV_ADAPTERS),
-    *(f"arena.agents.{name}" for name in (*CORE_AGENTS, "weights")),
+    *(f"arena.agents.{name}" for name in CORE_AGENTS),
     *(f"arena.forecast.{p.stem}" for p in (PACKAGE / "forecast").glob("*.py") if p.stem != "server"),
 }
 ADAPTERS = (*(f"arena.envs.{name}" for name in ENV_ADAPTERS), "arena.agents")

@@ -11,6 +11,7 @@ A class may keep notes between the bars, because every market gets an object of 
 
     class Breakout:
         history_length = 50                       # bars wanted; 60 if left out
+        forecaster = "embedded"                   # whose forecasts obs.forecast_return holds; none if left out
 
         def __init__(self, size=1.0):             # parameters
             self.size, self.high = size, None
@@ -88,17 +89,22 @@ class NumpyAgent:
 
     make            returns a new one-market agent: an object with act(obs) -> weights [A], or such a function itself
     name            for messages
-    history_length  displayed bars to show
+    history_length  displayed bars to show      forecaster  that fills the forecast fields, "" for none
 
     The loop over B is right here and nowhere else: the code inside knows one market only, and may remember.
     """
 
     def __init__(
-        self, make: Callable[[], Any], name: str = "numpy agent", history_length: int = DEFAULT_HISTORY
+        self,
+        make: Callable[[], Any],
+        name: str = "numpy agent",
+        history_length: int = DEFAULT_HISTORY,
+        forecaster: str = "",
     ) -> None:
         self.make = make
         self.name = name
         self.history_length = history_length
+        self.forecaster = forecaster
         self.reset()
 
     def reset(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from arena.agents.baselines import BuyAndHold, Cash, EqualWeight, Random
 from arena.agents.fader import Fader
+from arena.agents.followers import MeanVariance, Rank
 from arena.agents.loading import load_member
 from arena.agents.minimum_variance import MinimumVariance
 from arena.agents.numpy_agent import DEFAULT_HISTORY, NumpyAgent
@@ -30,6 +31,8 @@ BUILT_IN: dict[str, type] = {
     "macd": Macd,
     "minimum_variance": MinimumVariance,
     "fader": Fader,
+    "mean_variance": MeanVariance,
+    "rank": Rank,
     "oracle": Oracle,
 }
 
@@ -62,13 +65,13 @@ def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
         raise ValueError(f"agent {spec!r} needs a value for its parameter {', '.join(missing)}")
     make = partial(found, **params)
     if not isinstance(found, type):
-        return NumpyAgent(lambda: make, spec, getattr(found, "history_length", DEFAULT_HISTORY))
+        return _for_one_market(lambda: make, spec, found)
     agent = make()
     if not callable(getattr(agent, "act", None)):
         raise ValueError(f"agent {spec!r} has no method act(observation, generator), nor act(obs) for one market")
     arguments = _num_required(agent.act)
     if arguments == 1:
-        return NumpyAgent(make, spec, getattr(agent, "history_length", DEFAULT_HISTORY))
+        return _for_one_market(make, spec, agent)
     if arguments != 2:
         raise ValueError(
             f"agent {spec!r}: act takes {arguments} arguments, expected act(self, observation, generator) for a batch "
@@ -118,6 +121,12 @@ def find_agent(spec: str) -> Callable[..., Any]:
     if not callable(found):
         raise ValueError(f"agent {spec!r} is a {type(found).__name__}, expected a class or a function")
     return found
+
+
+def _for_one_market(make: Callable[[], Any], spec: str, wants: Any) -> NumpyAgent:
+    """`wants` says in attributes what its observation should hold."""
+    history_length = getattr(wants, "history_length", DEFAULT_HISTORY)
+    return NumpyAgent(make, spec, history_length, getattr(wants, "forecaster", ""))
 
 
 def agent_parameters(found: Callable[..., Any]) -> dict[str, Any]:

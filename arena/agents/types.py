@@ -9,7 +9,11 @@ from arena.envs.types import Observation
 
 
 class Agent(Protocol):
-    """Decides for one seat in B markets at once."""
+    """Decides for one seat in B markets at once.
+
+    An agent that wants forecasts has also an attribute `forecaster`: str, a spec of arena.forecast.loading; whoever
+    runs it then fills the forecast slot of its observation from that forecaster.
+    """
 
     @property
     def history_length(self) -> int:

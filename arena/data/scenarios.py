@@ -34,7 +34,8 @@ def scenarios(bars: Bars, *, episode_length: int, starts: Tensor, warmup: int = 
         tradable = tradable & ~inactive[:, None]
         adv, volatility = _median_where(inactive, adv), _median_where(inactive, volatility)
     bar_volume = _windows(volume_forecast_of(bars), starts, length)
-    return Scenarios(values, tradable, volatility, adv, bar_volume, warmup, bars.dt)
+    timestamps = _windows(bars.timestamps, starts, length)
+    return Scenarios(values, tradable, volatility, adv, bar_volume, warmup, bars.dt, timestamps=timestamps)
 
 
 def disjoint_starts(num_bars: int, warmup: int, episode_length: int, gap: int = 20) -> Tensor:

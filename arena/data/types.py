@@ -37,3 +37,5 @@ class Scenarios(NamedTuple):
     expected_open: Tensor | None = None  # [W, T, A] mean of the open of bar t given all up to close t-1
     expected_close: Tensor | None = None  # [W, T, A] mean of the close of bar t given its open and the past
     signal: Tensor | None = None  # [W, T, A] predictable part of bar t's open-to-close return, known at close t-1
+    # Known for bars of a real history only:
+    timestamps: Tensor | None = None  # [W, T] int64, microseconds since 1970 UTC, start of the bar

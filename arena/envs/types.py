@@ -164,5 +164,8 @@ class LiveForecast(Protocol):
     def context_length(self) -> int:
         """Displayed bars that it looks at."""
 
-    def __call__(self, history: Tensor) -> Tensor:
-        """[B, A, 4] as `observation.observe` takes it, from displayed bars [B, A, context_length, 6] up to now."""
+    def __call__(self, history: Tensor, timestamps: Tensor | None) -> Tensor:
+        """[B, A, 4] as `observation.observe` takes it, from displayed bars [B, A, context_length, 6] up to now.
+
+        timestamps  of these bars [B, context_length] as in Scenarios, None where they have none
+        """

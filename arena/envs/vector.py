@@ -85,6 +85,7 @@ class VectorMarket:
             self._table = self._arrange(forecast.permute(1, 3, 0, 2).to(self._device, dtype))
         elif forecast is not None:
             self._live = forecast
+        self._timestamps = None if scenarios.timestamps is None else scenarios.timestamps.to(self._device)
         self._half_spread = torch.as_tensor(half_spread, dtype=dtype, device=self._device).reshape(1, -1)
         self._borrow_rate = torch.as_tensor(borrow_rate, dtype=dtype, device=self._device).reshape(1, -1)
         make = _compiled if compile else partial
@@ -223,7 +224,9 @@ class VectorMarket:
     def _ask_live(self) -> None:
         """Have the displayed bars up to now forecast, once: a model is slow."""
         if self._live is not None:
-            forecast = self._live(self._history.last(self._live.context_length))
+            length, end = self._live.context_length, self.warmup + self.steps_taken
+            times = None if self._timestamps is None else self._timestamps[self.windows, end - length : end]
+            forecast = self._live(self._history.last(length), times)
             self._live_forecast = self.arrange(forecast.to(self._device, self._dtype))
 
     def _past_closes(self, shift: int) -> tuple[Tensor, ...]:

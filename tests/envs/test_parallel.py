@@ -174,7 +174,7 @@ def test_a_live_forecast_needs_no_own_data():
     class AlwaysUp:
         context_length = 30
 
-        def __call__(self, history):
+        def __call__(self, history, timestamps):
             return torch.full((*history.shape[:2], 4), 0.01)
 
     env = small_env(forecast=AlwaysUp(), history_length=30)

@@ -157,7 +157,7 @@ def test_a_live_forecast_reaches_learner_and_opponents():
     class AlwaysUp:
         context_length = 40
 
-        def __call__(self, history):
+        def __call__(self, history, timestamps):
             return torch.full((*history.shape[:2], 4), 0.01)
 
     opponent = Recorder(history_length=5)

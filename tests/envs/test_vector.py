@@ -225,8 +225,9 @@ class LastReturns:
     def __init__(self):
         self.num_calls = 0
 
-    def __call__(self, history):
+    def __call__(self, history, timestamps):
         self.num_calls += 1
+        self.timestamps = timestamps
         assert history.shape[-2:] == (self.context_length, 6)
         close = history[..., CLOSE].log()
         returns = [close[..., -1] - close[..., -1 - bars] for bars in (1, 5, 20)]
@@ -237,7 +238,7 @@ def last_returns_table(windows: Scenarios) -> torch.Tensor:
     """The same of the reference bars, [W, T, A, 4]."""
     table = torch.zeros(*windows.bars.shape[:3], 4, dtype=torch.float64)
     for bar in range(windows.warmup - 1, windows.bars.shape[1]):
-        table[:, bar] = LastReturns()(windows.bars[:, bar - 21 : bar + 1].transpose(1, 2))
+        table[:, bar] = LastReturns()(windows.bars[:, bar - 21 : bar + 1].transpose(1, 2), None)
     return table
 
 
@@ -276,12 +277,30 @@ def test_a_live_forecast_is_of_the_bars_that_agents_moved_and_asked_once_a_step(
         obs = market.step(weights).obs
         seen = market.observe()
         assert torch.equal(seen.flat, obs)
-        expected = LastReturns()(seen.history[:, 0, :, -22:]) / seen.volatility[:, 0].unsqueeze(-1)
+        expected = LastReturns()(seen.history[:, 0, :, -22:], None) / seen.volatility[:, 0].unsqueeze(-1)
         torch.testing.assert_close(seen.forecast_return[:, 1], expected[..., :3], **SAME_FLOAT64)
         torch.testing.assert_close(seen.forecast_spread[:, 0], expected[..., 3], **SAME_FLOAT64)
         assert live.num_calls == taken + 1  # and once at the reset
     undisturbed = table[:, -1] / seen.volatility[:, 0].unsqueeze(-1)
     assert (seen.forecast_return[:, 0] - undisturbed[..., :3]).abs().max() > 1e-3
+
+
+def test_a_live_forecast_is_told_the_time_of_its_bars():
+    windows = scenarios()
+    stamps = torch.arange(4 * 40).view(4, 40)
+    live = LastReturns()
+    market = VectorMarket(
+        preset("sqrt"),
+        windows._replace(timestamps=stamps),
+        1,
+        forecast=live,
+        history_length=25,
+        num_markets=6,
+        generator=torch.Generator().manual_seed(1),
+    )
+    for last in (24, 25):  # the end of the warm-up, and a bar later
+        assert torch.equal(live.timestamps, stamps[market.windows, last - 21 : last + 1])
+        market.step(torch.zeros(6, 1, 3))
 
 
 def test_a_seat_can_be_given_a_forecast_of_its_own():
