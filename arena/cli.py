@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError, load_config, override
+from arena.config_file import ConfigError, load_config, override, with_followers
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 PIPE_WIDTH = 130  # columns where there is no terminal to ask
@@ -20,6 +20,7 @@ DESCRIPTION = """\
 Lets agents trade one market and ranks them. Besides the fields below:
 --config FILE (YAML, departures from the defaults),
 --data DIR (your daily OHLCV files; short for --data.source bars --data.dir DIR),
+--forecaster FILE (an artefact of scripts/export_models.py: adds two entrants that follow it; may be repeated),
 --resume RUN (finish an interrupted run folder; only --ray.* may be given with it).
 """
 
@@ -71,13 +72,14 @@ def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("--config", "--data", "--resume"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--forecaster", action="append", default=[])
     parser.error = _fail  # type: ignore[method-assign]
     options, flags = parser.parse_known_args(list(arguments))
     if options.resume:
         return _resumed(options, flags), options.resume
     if options.data:
         flags += ["--data.source", "bars", "--data.dir", str(options.data)]
-    config = load_config(options.config, flags, DESCRIPTION)
+    config = with_followers(load_config(options.config, flags, DESCRIPTION), options.forecaster)
     if config.data.source == "bars":
         if config.data.dir is None:
             raise ConfigError("the config asks for bars: say where they are with --data DIR")
@@ -92,7 +94,7 @@ def _resumed(options: argparse.Namespace, flags: Sequence[str]) -> TournamentCon
 
     saved = open_run(options.resume)
     config = override(saved, flags, DESCRIPTION) if flags else saved
-    if options.config or options.data or config.model_copy(update={"ray": saved.ray}) != saved:
+    if options.config or options.data or options.forecaster or config.model_copy(update={"ray": saved.ray}) != saved:
         raise ConfigError("--resume: a run is finished with the config it began with; only --ray.* may be given")
     return config
 
@@ -106,15 +108,15 @@ def _run(config: TournamentConfig, run: Path | None, command: str) -> int:
     from arena.tournament.outcome import data_notes, rank, write_outcome
     from arena.tournament.plan import make_plan, resolve_paths
     from arena.tournament.report import leaderboard_table
-    from arena.tournament.run_folder import check_same_data, create_run, save_data_report
+    from arena.tournament.run_folder import check_same_inputs, create_run, save_data_report
     from arena.tournament.session import Interrupted, play_all
 
     config = resolve_paths(config)
     plan = make_plan(config)
     if run is None:
-        run = create_run(config, command, plan.data_digest)
+        run = create_run(config, command, plan.data_digest, plan.job.forecasters)
     else:
-        check_same_data(run, plan.data_digest)
+        check_same_inputs(run, plan.data_digest, plan.job.forecasters)
     if plan.data_report is not None:
         save_data_report(run, plan.data_report)
         console.print(plan.data_report.text(), markup=False, style="dim")

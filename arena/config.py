@@ -44,7 +44,7 @@ class DataConfig(Section):
     num_assets: Count = Field(8, ge=1, description="synthetic: assets per market")
     scenarios: Count = Field(1024, ge=1, description="markets to play; of bars at most, as many windows as fit")
     episode_length: Count = Field(120, ge=1, description="steps of a match [bars]")
-    warmup: Count = Field(60, ge=21, description="history before the first decision [bars]")
+    warmup: Count = Field(64, ge=21, description="history before the first decision [bars]")
     drift_per_year: Number = Field(0.06, ge=-1, le=1, description="synthetic: expected return [1/year]")
     signal_ic: Number = Field(0.08, ge=0, lt=1, description="synthetic: correlation of signal and next return [-]")
     signal_half_life: Number = Field(20.0, gt=0, description="synthetic: of the signal [trading days]")
@@ -110,6 +110,16 @@ class AgentConfig(Section):
         return (name,) if self.copies == 1 else tuple(f"{name}-{copy}" for copy in range(1, self.copies + 1))
 
 
+class ForecastConfig(Section):
+    """How the forecasts of entrants that follow a forecaster are made."""
+
+    mode: Literal["table", "live"] = Field(
+        "table", description="of the reference bars, before a match, or of the displayed bars, in every step"
+    )
+    context_length: Count = Field(64, ge=2, description="history a forecaster looks at [bars]")
+    tables: Path | None = Field(None, description="a folder that keeps tables of forecasts from run to run")
+
+
 class ScheduleConfig(Section):
     """Who meets whom."""
 
@@ -152,6 +162,7 @@ class TournamentConfig(Section):
     data: DataConfig = DataConfig()
     market: MarketConfig = MarketConfig()
     agents: tuple[AgentConfig, ...] = Field(tuple(AgentConfig(agent=name) for name in DEFAULT_FIELD), min_length=1)
+    forecast: ForecastConfig = ForecastConfig()
     tournament: ScheduleConfig = ScheduleConfig()
     ray: RayConfig = RayConfig()
 

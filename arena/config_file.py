@@ -12,7 +12,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from arena.config import TournamentConfig
+from arena.config import AgentConfig, TournamentConfig
 
 Place = tuple[str | int, ...]  # keys from the top of the document down to a value
 
@@ -86,6 +86,20 @@ def _one_line(box: str) -> str:
     """tyro's framed complaint as a sentence, without its title and its hint at --help."""
     words = re.sub(r"[╭│╰─╮╯]+", " ", box.partition("For full helptext")[0].partition("\n")[2])
     return f"command line: {' '.join(words.split())}"
+
+
+def with_followers(config: TournamentConfig, forecasters: Sequence[str]) -> TournamentConfig:
+    """The config with two more entrants for each forecaster (a file, or another spec): by mean-variance and by rank."""
+    followers = []
+    for spec in forecasters:
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(spec).stem).strip("._-") or "forecaster"
+        for agent, name in (("mean_variance", stem), ("rank", f"{stem}_rank")):
+            followers.append(AgentConfig(agent=agent, name=name, params={"forecaster": spec}))
+    whole = config.model_copy(update={"agents": (*config.agents, *followers)})
+    repeated = [name for name in whole.field if whole.field.count(name) > 1]
+    if repeated:
+        raise ConfigError(f"--forecaster: two entrants would be named {repeated[0]!r}; rename the file")
+    return whole
 
 
 def dump_config(config: TournamentConfig) -> str:

@@ -89,7 +89,7 @@ def test_a_folder_of_daily_files(tmp_path, capsys):
     folder = tmp_path / "runs" / "0001-equities"
     board = json.loads((folder / "leaderboard.json").read_text())
     assert board["scenario_kind"] == "window"
-    assert board["scenarios"] == 3  # (200 - 60 + 20) // (30 + 20)
+    assert board["scenarios"] == 3  # (200 - 64 + 20) // (30 + 20)
     assert board["headline"] == "growth_raw"
     assert json.loads((folder / "data_report.json").read_text())["num_rows"] == 600
     bars.joinpath("ABC.csv").write_text(bars.joinpath("DEF.csv").read_text())

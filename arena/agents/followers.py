@@ -16,6 +16,7 @@ from arena.agents.weights import cap_gross, rebalance, scale_to_gross
 from arena.envs.types import FORECAST_HORIZONS, Observation
 
 SPREAD_SIGMAS = 2.563  # between the quantiles 0.1 and 0.9 of a normal distribution
+EQUAL_SCORES = 1e-4  # expected returns of a bar that differ by less, in standard deviations, are equal but for rounding
 
 
 @dataclass(frozen=True)
@@ -111,5 +112,6 @@ class Rank(Follower):
     def aim(self, observation: Observation, expected: Tensor, deviation: Tensor) -> Tensor:
         """Weights [B, A]."""
         score = _or_zero(expected, deviation)
-        above = torch.sign(score.unsqueeze(-1) - score.unsqueeze(-2)).sum(-1)  # number below minus number above
-        return scale_to_gross(above, self.gross)
+        lead = score.unsqueeze(-1) - score.unsqueeze(-2)  # [B, A, A] of the first over the second
+        ahead = torch.where(lead.abs() < EQUAL_SCORES, 0.0, torch.sign(lead)).sum(-1)  # of how many, minus behind
+        return scale_to_gross(ahead, self.gross)

@@ -141,7 +141,7 @@ class TableStore:
             own = bars[window : window + 1]
             times = stamps if stamps is None or stamps.dim() == 1 else stamps[window]
             settings = f"{LAYOUT} {forecaster.fingerprint} {first} {context_length} {horizon}"
-            path = self._folder / f"{_content_hash(settings, own, times)}.npy"
+            path = self._folder / f"{content_hash(settings, own, times)}.npy"
             table = _read(path)
             if table is None:
                 _write(path, build_table(forecaster, own, first, context_length, times, horizon))
@@ -153,7 +153,8 @@ class TableStore:
         return tables[0] if len(tables) == 1 else torch.cat(tables)
 
 
-def _content_hash(settings: str, *content: Tensor | None) -> str:
+def content_hash(settings: str, *content: Tensor | None) -> str:
+    """SHA-256 of settings and tensors, in this order."""
     digest = hashlib.sha256(settings.encode())
     for tensor in content:
         if tensor is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from arena.data.synthetic import SyntheticParams, generate
 from arena.data.types import Scenarios
+from arena.tournament.forecasts import check_unchanged
 from arena.tournament.match import Entrant, MatchRules, play
 from arena.tournament.store import num_path_scenarios, table_from_columns
 from arena.tournament.types import MARKET_SCHEMA, PATH_SCHEMA, Unit
@@ -30,6 +31,7 @@ class Job:
     market_units: frozenset[str] = frozenset()  # names of units whose first scenario keeps its market path
     synthetic: SyntheticParams | None = None  # the scenarios are made from their seeds where they are played
     windows: Scenarios | None = None  # or cut from bars once: unit.scenarios are indices into them
+    forecasters: Mapping[str, str] = field(default_factory=dict)  # spec -> fingerprint of those that entrants follow
 
 
 class UnitTables(NamedTuple):
@@ -42,6 +44,7 @@ class UnitTables(NamedTuple):
 
 def play_unit(job: Job, unit: Unit) -> UnitTables:
     """Play one unit on one thread: the order of float sums must not depend on the number of cores."""
+    check_unchanged(job.forecasters)
     with _one_thread():
         scenarios = unit_scenarios(job, unit)
         num_steps = scenarios.bars.shape[1] - scenarios.warmup

@@ -19,9 +19,10 @@ from torch import Tensor
 from arena.agents.registry import make_agent
 from arena.agents.types import Agent
 from arena.data.types import Scenarios
-from arena.envs.observation import seat_view
+from arena.envs.observation import seat_view, with_forecast
 from arena.envs.types import MarketParams, Observation
 from arena.envs.vector import VectorMarket
+from arena.tournament.forecasts import ForecastRules, UnitForecasts
 from arena.tournament.ledger import Ledger, path_columns, result_columns
 from arena.tournament.market_path import MarketPath
 from arena.tournament.types import Unit
@@ -48,6 +49,7 @@ class MatchRules:
     borrow_rate: float = 0.01 / 252  # of short notional per step
     wind_down: int = 3  # last bars in which positions can only shrink
     allow_cheats: bool = False  # show agents marked `is_cheat` the signal of a synthetic market
+    forecast: ForecastRules = field(default_factory=ForecastRules)
 
 
 class Played(NamedTuple):
@@ -79,9 +81,12 @@ def play(
     The result depends on the arguments only: not on seats taken, process, threads or what was played before.
     """
     forfeits: dict[int, Forfeit] = {}
+    forecasts = UnitForecasts(rules.forecast, scenarios)
     while True:
         try:
-            ledger, market_path = _play_once(rules, entrants, unit, scenarios, set(forfeits), num_market_scenarios)
+            ledger, market_path = _play_once(
+                rules, entrants, unit, scenarios, forecasts, set(forfeits), num_market_scenarios
+            )
         except Forfeit as forfeit:
             forfeits[forfeit.seat] = forfeit
             continue
@@ -106,6 +111,7 @@ def _play_once(
     entrants: Mapping[str, Entrant],
     unit: Unit,
     scenarios: Scenarios,
+    forecasts: UnitForecasts,
     absent: set[int],
     num_market_scenarios: int,
 ) -> tuple[Ledger, MarketPath]:
@@ -114,6 +120,10 @@ def _play_once(
     agents = {seat: _seat_agent(seat, entrants[name]) for seat, name in enumerate(names) if seat not in absent}
     generators = {seat: entrant_generator(rules, unit, names[seat]) for seat in agents}
     wanted = {seat: _history_length(seat, agent) for seat, agent in agents.items()}
+    followed = {seat: _forecaster(seat, agent) for seat, agent in agents.items()}
+    history_length = max(wanted.values(), default=0)
+    if any(followed.values()):
+        history_length = max(history_length, forecasts.history_length)
     market = VectorMarket(
         rules.market,
         scenarios,
@@ -122,7 +132,7 @@ def _play_once(
         half_spread=rules.half_spread,
         borrow_rate=rules.borrow_rate,
         wind_down=rules.wind_down,
-        history_length=max(wanted.values(), default=0),
+        history_length=history_length,
         dtype=torch.float64,
     )
     ledger, market_path = Ledger(market), MarketPath(market, num_market_scenarios)
@@ -133,6 +143,9 @@ def _play_once(
         for seat, agent in agents.items():
             signal = scenarios.signal if rules.allow_cheats and getattr(agent, "is_cheat", False) else None
             view = _own_view(seen, seat, wanted[seat], None if signal is None else signal[:, bar].clone())
+            if followed[seat]:
+                history = None if seen.history is None else seen.history[:, seat]
+                view = with_forecast(view, _forecast(seat, forecasts, followed[seat], bar - 1, history).to(weights))
             start = time.perf_counter()
             weights[:, seat] = _decide(seat, agent, view, generators[seat])
             ledger.seconds[seat] += time.perf_counter() - start
@@ -161,6 +174,22 @@ def _history_length(seat: int, agent: Agent) -> int:
     if isinstance(length, bool) or not isinstance(length, int) or length < 0:
         raise Forfeit(seat, f"history_length is {length!r}, expected a whole number >= 0")
     return length
+
+
+def _forecaster(seat: int, agent: Agent) -> str:
+    """Spec of the forecaster that the agent names, "" for none."""
+    spec = getattr(agent, "forecaster", "")
+    if not isinstance(spec, str):
+        raise Forfeit(seat, f"forecaster is {spec!r}, expected text")
+    return spec
+
+
+def _forecast(seat: int, forecasts: UnitForecasts, spec: str, bar: int, history: Tensor | None) -> Tensor:
+    """Who follows a forecaster that breaks forfeits, as if it had broken itself."""
+    try:
+        return forecasts.at(spec, bar, history)
+    except Exception as error:
+        raise _forfeit(seat, f"follows {spec}, which raised", error) from error
 
 
 def _own_view(seen: Observation, seat: int, history_length: int, signal: Tensor | None) -> Observation:

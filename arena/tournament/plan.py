@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from arena.agents.loading import resolve_spec
@@ -14,6 +15,9 @@ from arena.data.seeds import SEED_RANGES, scenario_seeds
 from arena.data.synthetic import SyntheticParams
 from arena.data.types import Scenarios
 from arena.envs.presets import preset
+from arena.envs.types import FORECAST_HORIZONS
+from arena.forecast.types import Forecaster
+from arena.tournament.forecasts import ForecastRules, absolute, loaded
 from arena.tournament.growth import ScenarioKind
 from arena.tournament.job import Job
 from arena.tournament.match import Entrant, MatchRules
@@ -37,20 +41,35 @@ class Plan(NamedTuple):
 
 def resolve_paths(config: TournamentConfig) -> TournamentConfig:
     """The config with absolute paths, so that it means the same in another directory."""
-    agents = tuple(agent.model_copy(update={"agent": resolve_spec(agent.agent)}) for agent in config.agents)
+    agents = tuple(_resolved(agent) for agent in config.agents)
     folder = config.data.dir.resolve() if config.data.dir else None
+    tables = config.forecast.tables.resolve() if config.forecast.tables else None
     # A name that was derived from a path must not change with it.
     named = tuple(
         new if old.name or new.agent == old.agent else new.model_copy(update={"name": _stem(old)})
         for old, new in zip(config.agents, agents)
     )
-    return config.model_copy(update={"agents": named, "data": config.data.model_copy(update={"dir": folder})})
+    changes = {
+        "agents": named,
+        "data": config.data.model_copy(update={"dir": folder}),
+        "forecast": config.forecast.model_copy(update={"tables": tables}),
+    }
+    return config.model_copy(update=changes)
+
+
+def _resolved(agent: AgentConfig) -> AgentConfig:
+    params = {
+        name: absolute(value) if name == "forecaster" and isinstance(value, str) else value
+        for name, value in agent.params.items()
+    }
+    return agent.model_copy(update={"agent": resolve_spec(agent.agent), "params": params})
 
 
 def make_plan(config: TournamentConfig) -> Plan:
     """Check all that can be checked before the first match; ConfigError says in a sentence what is wrong."""
     try:
         entrants = check_entrants(config)
+        forecasters = check_forecasters(config, entrants)
         windows, report = None, None
         notes: list[str] = []
         if config.data.source == "bars":
@@ -74,6 +93,7 @@ def make_plan(config: TournamentConfig) -> Plan:
             market_units=market_units,
             synthetic=synthetic_params(config) if windows is None else None,
             windows=windows,
+            forecasters={spec: forecaster.fingerprint for spec, forecaster in forecasters.items()},
         )
     except ConfigError:
         raise
@@ -102,6 +122,7 @@ def match_rules(config: TournamentConfig, dt: float) -> MatchRules:
         borrow_rate=market.borrow_rate_per_year * dt / DAYS_PER_YEAR,
         wind_down=market.wind_down,
         allow_cheats=config.tournament.allow_cheats,
+        forecast=ForecastRules(config.forecast.mode, config.forecast.context_length, config.forecast.tables),
     )
 
 
@@ -139,10 +160,7 @@ def _checked(config: AgentConfig, whole: TournamentConfig) -> Entrant:
     try:
         agent = make_agent(entrant.agent, entrant.params)
     except Exception as error:
-        kind = (
-            "" if isinstance(error, ValueError) else f"agent {config.agent!r} cannot be made: {type(error).__name__}: "
-        )
-        raise ConfigError(f"{kind}{error}") from error
+        raise ConfigError(_said(error, f"agent {config.agent!r} cannot be made: ")) from error
     if getattr(agent, "is_cheat", False):
         if not whole.tournament.allow_cheats:
             raise ConfigError(
@@ -156,6 +174,33 @@ def _checked(config: AgentConfig, whole: TournamentConfig) -> Entrant:
             "raise data.warmup"
         )
     return entrant
+
+
+def check_forecasters(config: TournamentConfig, entrants: Mapping[str, Entrant]) -> dict[str, Forecaster]:
+    """Spec -> forecaster of all that entrants follow, each loaded once here to see that it can be used."""
+    forecasters: dict[str, Forecaster] = {}
+    length, warmup = config.forecast.context_length, config.data.warmup
+    for name, entrant in entrants.items():
+        spec = getattr(make_agent(entrant.agent, entrant.params), "forecaster", "")
+        if not spec or spec in forecasters:
+            continue
+        if warmup < length:
+            raise ConfigError(
+                f"entrant {name!r} follows a forecaster that looks at {length} bars, data.warmup is {warmup}; "
+                "raise data.warmup or lower forecast.context_length"
+            )
+        try:
+            forecaster = forecasters[spec] = loaded(spec)
+        except Exception as error:
+            raise ConfigError(f"entrant {name!r}: {_said(error)}") from error
+        longest = forecaster.max_horizon or max(FORECAST_HORIZONS)
+        if length < forecaster.min_context or longest < max(FORECAST_HORIZONS):
+            raise ConfigError(
+                f"entrant {name!r}: {forecaster.name} needs {forecaster.min_context} bars and forecasts at most "
+                f"{longest}, expected to need at most forecast.context_length = {length} and to forecast "
+                f"{max(FORECAST_HORIZONS)}"
+            )
+    return forecasters
 
 
 def bar_windows(config: TournamentConfig) -> tuple[Scenarios, Report, list[str]]:
@@ -174,9 +219,15 @@ def bar_windows(config: TournamentConfig) -> tuple[Scenarios, Report, list[str]]
 def scenarios_digest(windows: Scenarios) -> str:
     """SHA-256 of all prices and volumes, so that a resumed run can tell that its data changed."""
     sha = hashlib.sha256(repr(tuple(windows.bars.shape)).encode())
-    for window, tradable in zip(windows.bars, windows.tradable):
-        sha.update(window.contiguous().numpy().tobytes() + tradable.contiguous().numpy().tobytes())
+    for field in (windows.bars, windows.tradable, windows.timestamps):
+        for window in [] if field is None else field:
+            sha.update(window.contiguous().numpy().tobytes())
     return sha.hexdigest()
+
+
+def _said(error: Exception, otherwise: str = "") -> str:
+    """The message of an error that is meant for the user; of another one, its kind as well."""
+    return str(error) if isinstance(error, ValueError) else f"{otherwise}{type(error).__name__}: {error}"
 
 
 def _stem(agent: AgentConfig) -> str:

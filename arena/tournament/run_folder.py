@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,9 @@ PACKAGES = ("arena", "torch", "numpy", "ray", "pyarrow", "scipy", "pandas")
 LOGGER = logging.getLogger("arena.tournament")
 
 
-def create_run(config: TournamentConfig, command: str, data_digest: str) -> Path:
+def create_run(
+    config: TournamentConfig, command: str, data_digest: str, forecasters: Mapping[str, str] | None = None
+) -> Path:
     """A new folder OUT/0001-name with config.yaml, command.txt and environment.json; numbers only grow."""
     try:
         config.out.mkdir(parents=True, exist_ok=True)
@@ -29,7 +32,7 @@ def create_run(config: TournamentConfig, command: str, data_digest: str) -> Path
         raise ConfigError(f"out: cannot write to {config.out}: {error.strerror}") from error
     (run / "config.yaml").write_text(dump_config(config))
     (run / "command.txt").write_text(command + "\n")
-    facts = {**environment(), "data_digest": data_digest}
+    facts = {**environment(), "data_digest": data_digest, "forecasters": dict(forecasters or {})}
     (run / "environment.json").write_text(json.dumps(facts, indent=1) + "\n")
     return run
 
@@ -41,11 +44,14 @@ def open_run(run: Path) -> TournamentConfig:
     return read_config(run / "config.yaml")
 
 
-def check_same_data(run: Path, data_digest: str) -> None:
-    """Refuse to mix results of different data in one run."""
-    recorded = json.loads((run / "environment.json").read_text())["data_digest"]
-    if recorded != data_digest:
+def check_same_inputs(run: Path, data_digest: str, forecasters: Mapping[str, str]) -> None:
+    """Refuse to mix results of different data or forecasters (spec -> fingerprint) in one run."""
+    recorded = json.loads((run / "environment.json").read_text())
+    if recorded["data_digest"] != data_digest:
         raise ConfigError(f"the data of {run} have changed since it began; start a new run")
+    for spec, fingerprint in forecasters.items():
+        if recorded["forecasters"].get(spec) != fingerprint:
+            raise ConfigError(f"the forecaster {spec} has changed since {run} began; start a new run")
 
 
 def save_data_report(run: Path, report: "Report") -> None:

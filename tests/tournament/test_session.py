@@ -11,7 +11,7 @@ from arena.config_file import ConfigError
 from arena.tournament import session
 from arena.tournament.outcome import rank, write_outcome
 from arena.tournament.plan import make_plan, resolve_paths
-from arena.tournament.run_folder import check_same_data, create_run, open_run
+from arena.tournament.run_folder import check_same_inputs, create_run, open_run
 from arena.tournament.runner import num_workers, run_units
 from arena.tournament.session import Interrupted, play_all
 from arena.tournament.store import compact, digest, finished_units, read_markets, read_paths, read_units, write_unit
@@ -39,7 +39,7 @@ class DiesOnce(Raises):
 
 
 def tiny(tmp_path, **changes):
-    """Three seats of a field of four, two batches of scenarios: 8 units of milliseconds."""
+    """Three seats of a field of seven, two batches of scenarios: 10 units of milliseconds."""
     agents = tmp_path / "frail.py"
     agents.write_text(FRAIL_AGENTS)
     marker = tmp_path / "died"
@@ -52,6 +52,8 @@ def tiny(tmp_path, **changes):
             "agents": [
                 {"agent": "cash"},
                 {"agent": "random", "copies": 2},
+                {"agent": "mean_variance", "params": {"forecaster": "drift", "speed": 0.5}},
+                {"agent": "rank", "params": {"forecaster": "persistence+drift", "speed": 0.5}},
                 {"agent": f"{agents}:Raises"},
                 {"agent": f"{agents}:DiesOnce", "params": {"marker": str(marker)}},
             ],
@@ -235,9 +237,9 @@ def test_two_hundred_assets_are_not_too_many(tmp_path):
 def test_a_run_refuses_other_data(tmp_path):
     config = tiny(tmp_path)
     _, run = new_run(config)
-    check_same_data(run, "")
+    check_same_inputs(run, "", {})
     with pytest.raises(ConfigError, match="have changed since it began"):
-        check_same_data(run, "0123")
+        check_same_inputs(run, "0123", {})
 
 
 def test_paths_are_absolute_in_a_stored_config(tmp_path, monkeypatch):

@@ -1,0 +1,107 @@
+"""What the forecasters that entrants name say about the scenarios of a unit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from arena.data.types import Scenarios
+from arena.forecast.live import NS_PER_US, LiveFeatures
+from arena.forecast.loading import ARTIFACT_SUFFIXES, load_forecaster
+from arena.forecast.table import TableStore, build_table, content_hash
+from arena.forecast.types import Forecaster
+
+ForecastMode = Literal["table", "live"]
+
+# Tables kept at hand: lineups that meet on the same scenarios share theirs, and units come batch by batch.
+MAX_TABLES = 8
+
+
+@dataclass(frozen=True)
+class ForecastRules:
+    """How the forecast slot of an entrant that names a forecaster is filled.
+
+    mode            table: forecasts of the reference bars, made before the match; live: of the displayed bars
+    context_length  bars that a forecaster looks at
+    folder          keeps tables from run to run; None: they are made anew
+    """
+
+    mode: ForecastMode = "table"
+    context_length: int = 64
+    folder: Path | None = None
+
+
+class UnitForecasts:
+    """Forecasts over the scenarios of one unit, by spec of the forecaster; each is made when first asked for."""
+
+    def __init__(self, rules: ForecastRules, scenarios: Scenarios) -> None:
+        self._rules, self._scenarios = rules, scenarios
+        self._tables: dict[str, Tensor] = {}
+        self._live: dict[str, tuple[int, Tensor]] = {}
+
+    @property
+    def history_length(self) -> int:
+        """Displayed bars that the market must keep for it."""
+        return self._rules.context_length if self._rules.mode == "live" else 0
+
+    def at(self, spec: str, bar: int, history: Tensor | None) -> Tensor:
+        """[B, A, 4] made at the close of `bar`, as observation.observe takes it.
+
+        history  displayed bars [B, A, C, 6] up to `bar`; read in live mode only
+        """
+        if self._rules.mode == "table":
+            if spec not in self._tables:
+                self._tables[spec] = _table(self._rules, spec, self._scenarios)
+            return self._tables[spec][:, bar]
+        if self._live.get(spec, (-1,))[0] != bar:
+            self._live[spec] = bar, self._ask(spec, bar, history)
+        return self._live[spec][1]
+
+    def _ask(self, spec: str, bar: int, history: Tensor | None) -> Tensor:
+        assert history is not None
+        length, timestamps = self._rules.context_length, self._scenarios.timestamps
+        times = None if timestamps is None else timestamps[:, bar - length + 1 : bar + 1]
+        return LiveFeatures(loaded(spec), length)(history[..., -length:, :], times)
+
+
+@cache
+def loaded(spec: str) -> Forecaster:
+    """The forecaster, loaded once per process."""
+    return load_forecaster(spec)
+
+
+def absolute(spec: str) -> str:
+    """The spec with absolute paths, for a process that runs in another directory."""
+    if spec.endswith(ARTIFACT_SUFFIXES) and Path(spec).exists():
+        return str(Path(spec).resolve())
+    parts = [part.strip() for part in spec.split("+")]
+    return "+".join(str(Path(part).resolve()) if part.endswith(ARTIFACT_SUFFIXES) else part for part in parts)
+
+
+def check_unchanged(fingerprints: Mapping[str, str]) -> None:
+    """ValueError unless the forecasters that this process loads are those that the tournament began with."""
+    for spec, fingerprint in fingerprints.items():
+        if loaded(spec).fingerprint != fingerprint:
+            raise ValueError(f"forecaster {spec!r} is not the one that the tournament began with; its file has changed")
+
+
+_tables: dict[str, Tensor] = {}  # by content, oldest first
+
+
+def _table(rules: ForecastRules, spec: str, scenarios: Scenarios) -> Tensor:
+    """[W, T, A, 4] of the reference bars, from the close before the first decision on."""
+    forecaster, first = loaded(spec), scenarios.warmup - 1
+    stamps = None if scenarios.timestamps is None else scenarios.timestamps * NS_PER_US
+    asked = (forecaster, scenarios.bars, first, rules.context_length, stamps)
+    if rules.folder is not None:
+        return TableStore(rules.folder).get(*asked)
+    key = content_hash(f"{forecaster.fingerprint} {first} {rules.context_length}", scenarios.bars, stamps)
+    if key not in _tables:
+        table = build_table(*asked)
+        while len(_tables) >= MAX_TABLES:
+            del _tables[next(iter(_tables))]
+        _tables[key] = table
+    return _tables[key]
