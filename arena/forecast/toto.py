@@ -86,19 +86,23 @@ def with_future(target: Tensor, target_mask: Tensor, series_ids: Tensor, num_pat
     return Series(x, F.pad(observed, future, value=False), patch_ids(series_ids, used))
 
 
-def with_known(series: Series, known: Tensor, known_mask: Tensor, known_ids: Tensor, context: int) -> Series:
-    """Append variates whose future is known to those of `series`; known, known_mask [B, K, *], known_ids [B, K]."""
-    length, num_patches = series.x.size(2), series.ids.size(2)
+def with_known(
+    series: Series, known: Tensor, known_mask: Tensor | None, known_ids: Tensor | None, num_steps: int, horizon: int
+) -> Series:
+    """Append variates whose future is known; known and its mask [B, K, >= T + H], its ids [B, K]."""
+    if known_mask is None or known_ids is None:
+        raise ValueError("known_dynamic comes without its mask or without its series ids")
+    if known.size(2) < num_steps + horizon:
+        raise ValueError(f"known_dynamic has {known.size(2)} steps, expected at least {num_steps + horizon}")
+    length, patch_size = series.x.size(2), series.x.size(2) // series.ids.size(2)
     missing = [0, length - known.size(2)]  # negative: surplus
-    x = F.pad(known.masked_fill(~known_mask, 0.0), missing)
     observed = F.pad(known_mask, missing, value=False)
-    used = by_patch(observed, length // num_patches).any(-1)
-    used[..., context:] = True
-    ids = patch_ids(known_ids, used)
+    used = by_patch(observed, patch_size).any(-1)
+    used[..., num_steps // patch_size :] = True
     return Series(
-        torch.cat([series.x, x], dim=1),
+        torch.cat([series.x, F.pad(known.masked_fill(~known_mask, 0.0), missing)], dim=1),
         torch.cat([series.observed, observed], dim=1),
-        torch.cat([series.ids, ids], dim=1),
+        torch.cat([series.ids, patch_ids(known_ids, used)], dim=1),
     )
 
 
@@ -176,7 +180,7 @@ class Toto2(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What the model is trained on: at every patch the quantiles of the next one.
 
-        target       [B, V, T], T a multiple of P; what is unobserved or hidden may hold anything finite
+        target       [B, V, T], T a multiple of P; what is unobserved or hidden may hold anything
         target_mask  [B, V, T] bool, True = observed
         cpm_mask     [B, V, T] bool, False = hidden from the model, which has to predict it (contiguous patch masking)
         series_ids   [B, V] int64 >= 0, variates of equal id see each other
@@ -232,14 +236,7 @@ class Toto2(nn.Module):
         block = num_patches if decode_block_size == 0 else min(decode_block_size // P, num_patches)
         series = with_future(target, target_mask, series_ids, num_patches, P)
         if known_dynamic is not None:
-            if known_dynamic_mask is None or known_dynamic_series_ids is None:
-                raise ValueError("known_dynamic comes without its mask or without its series ids")
-            if known_dynamic.size(2) < num_steps + horizon:
-                raise ValueError(
-                    f"known_dynamic has {known_dynamic.size(2)} steps, expected at least {num_steps + horizon}"
-                )
-            series = with_known(series, known_dynamic, known_dynamic_mask, known_dynamic_series_ids, context)
-
+            series = with_known(series, known_dynamic, known_dynamic_mask, known_dynamic_series_ids, num_steps, horizon)
         x, observed, ids = series
         loc, scale = patch_scaler(x, observed, P, scaler_fallback_min_obs)  # [B, W, S]
         seen, unseen = x[:, :num_targets, :num_steps], ~observed[:, :num_targets, :num_steps]
@@ -343,6 +340,9 @@ def load_toto2(source: str | Path) -> Toto2:
     For training on, build Toto2 from its config and fill it with `load_strict`, which leaves it unfolded.
     """
     config, tensors = load_checkpoint(source)
-    model = Toto2(Toto2Config.from_json(config))
+    try:
+        model = Toto2(Toto2Config.from_json(config))
+    except ValueError as error:
+        raise ValueError(f"{source} is no Toto 2.0 model that can be built: {error}") from error
     load_strict(model, tensors, source)
     return model.fold().eval()

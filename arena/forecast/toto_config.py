@@ -1,9 +1,9 @@
 """The config.json of a Toto 2.0 checkpoint, checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-PUBLISHED_DEFAULTS = {
+DEFAULTS = {
     "norm_eps": 5e-5,
     "attn_bias": False,
     "mlp_bias": False,
@@ -54,31 +54,25 @@ class Toto2Config:
 
     @staticmethod
     def from_json(config: dict[str, Any]) -> "Toto2Config":
-        """Fill in the defaults of upstream and drop keys that it does not know."""
+        """Fill in the defaults of upstream, and drop keys that it does not know."""
         missing = [key for key in REQUIRED if config.get(key) is None]
         if missing:
-            raise ValueError(f"the config of a Toto 2.0 model lacks {', '.join(missing)}")
+            raise ValueError(f"its config lacks {', '.join(missing)}")
         for key, supported in NOT_BUILT.items():
-            if config.get(key, supported) != supported:
-                raise ValueError(f"{key} is {config[key]}, expected {supported}: no published model has another")
-        given = {**PUBLISHED_DEFAULTS, **config}
-        given = {key: value for key, value in given.items() if value is not None}
+            if config.get(key) not in (None, supported):
+                raise ValueError(f"{key} is {config[key]!r}, expected {supported}: no published model has another")
+        types = {field.name: field.type for field in fields(Toto2Config)}
+        given = DEFAULTS | {key: value for key, value in config.items() if key in types and value is not None}
+        for key, value in given.items():
+            _check(key, value, types[key])
         given.setdefault("d_ff", -(-int(8 * given["d_model"] / 3) // 8) * 8)
-        given.setdefault("qk_dim", given["d_model"] // max(given["num_heads"], 1))
+        given.setdefault("qk_dim", given["d_model"] // given["num_heads"])
         given.setdefault("v_dim", given["qk_dim"])
         given.setdefault("num_groups", given["num_heads"])
         given.setdefault("qk_norm_include_weight", given["norm_include_weight"])
-        return Toto2Config(**{key: given[key] for key in Toto2Config.__dataclass_fields__})
+        return Toto2Config(**given)
 
     def __post_init__(self) -> None:
-        for name, kind in self.__annotations__.items():
-            value = getattr(self, name)
-            if kind is int and (type(value) is not int or value < (name != "num_variate_layers_per_group")):
-                raise ValueError(f"{name} is {value!r}, expected a positive integer")
-            if kind is bool and type(value) is not bool:
-                raise ValueError(f"{name} is {value!r}, expected true or false")
-            if kind is float and not (isinstance(value, int | float) and value > 0):
-                raise ValueError(f"{name} is {value!r}, expected a positive number")
         for name, divisor in (
             ("num_layers", "layer_group_size"),
             ("d_model", "num_heads"),
@@ -89,7 +83,10 @@ class Toto2Config:
                     f"{name} {getattr(self, name)} is not a multiple of {divisor} {getattr(self, divisor)}"
                 )
         if self.num_variate_layers_per_group > self.layer_group_size:
-            raise ValueError("num_variate_layers_per_group is larger than layer_group_size")
+            raise ValueError(
+                f"num_variate_layers_per_group {self.num_variate_layers_per_group} exceeds layer_group_size "
+                f"{self.layer_group_size}"
+            )
         if self.qk_dim % 4:
             raise ValueError(f"qk_dim is {self.qk_dim}, expected a multiple of 4: half of a head rotates, in pairs")
 
@@ -114,3 +111,12 @@ class Toto2Config:
             (mlp if j % 2 else attn) / (self.num_layers + (j + 1) // 2 * attn**2 + j // 2 * mlp**2) ** 0.5
             for j in range(2 * self.num_layers)
         ]
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    if kind is bool and type(value) is not bool:
+        raise ValueError(f"{name} is {value!r}, expected true or false")
+    if kind is int and (type(value) is not int or value < (name != "num_variate_layers_per_group")):
+        raise ValueError(f"{name} is {value!r}, expected a positive integer")
+    if kind is float and not (isinstance(value, int | float) and 0 < value < float("inf")):
+        raise ValueError(f"{name} is {value!r}, expected a positive number")

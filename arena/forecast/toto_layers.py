@@ -153,7 +153,8 @@ class Attention(nn.Module):
             query, key = turn_pairs(query, turns.query[-num_read:]), turn_pairs(key, turns.key)
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         if cache is not None:
-            cache[:, :, -x.size(1) :] = torch.cat([key, value], dim=-1)
+            cache[:, :, -x.size(1) :, : self.qk_dim] = key
+            cache[:, :, -x.size(1) :, self.qk_dim :] = value
             key, value = cache[..., : self.qk_dim], cache[..., self.qk_dim :]
         if self.num_groups != self.num_heads:
             key = key.repeat_interleave(self.num_heads // self.num_groups, dim=1)
@@ -215,7 +216,8 @@ class Layer(nn.Module):
         return residual(self.ffn(self.norm2(x)), x, self.mlp_tau, self.mlp_skip_gain)
 
     def fold(self) -> None:
-        assert self.attn_tau is not None and self.mlp_tau is not None, "folded already"
+        assert self.attn_tau is not None, "folded already"
+        assert self.mlp_tau is not None
         attn_tau, mlp_tau = float(self.attn_tau), float(self.mlp_tau)
         self.attn_skip_gain, self.mlp_skip_gain = 1.0 / math.hypot(1.0, attn_tau), 1.0 / math.hypot(1.0, mlp_tau)
         self.attn.fold(attn_tau * self.attn_skip_gain)
