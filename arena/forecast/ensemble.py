@@ -52,6 +52,11 @@ class Ensemble:
         return self._fingerprint
 
     @property
+    def members(self) -> tuple[Forecaster, ...]:
+        """In the order of the weights."""
+        return self._members
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """One per member, summing to 1."""
         return self._weights
@@ -77,10 +82,16 @@ class Ensemble:
         """See `Forecaster.predict`; channels only if all members predict them."""
         check_shapes(self, context, stamps, horizon)
         with self._recorder.record(context.shape[:-2].numel()):
-            forecasts = [member.predict(context, stamps, horizon) for member in self._members]
-            quantiles = self._average([forecast.quantiles for forecast in forecasts])
-            channels = [forecast.channels for forecast in forecasts if forecast.channels is not None]
-        return Forecast(quantiles, None, self._average(channels) if len(channels) == len(forecasts) else None)
+            return self.combine([member.predict(context, stamps, horizon) for member in self._members])
+
+    def combine(self, forecasts: Sequence[Forecast]) -> Forecast:
+        """The forecast of the ensemble from those of its members, in their order."""
+        channels = [forecast.channels for forecast in forecasts if forecast.channels is not None]
+        return Forecast(
+            self._average([forecast.quantiles for forecast in forecasts]),
+            None,
+            self._average(channels) if len(channels) == len(forecasts) else None,
+        )
 
     def _average(self, fields: Sequence[Tensor]) -> Tensor:
         total = torch.zeros_like(fields[0])

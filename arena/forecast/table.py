@@ -8,7 +8,7 @@ W windows   T bars   A assets   C context bars   H horizon   Q quantile levels  
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from arena.envs.types import FORECAST_HORIZONS, NUM_FORECAST
+from arena.forecast.ensemble import Ensemble
 from arena.forecast.returns import return_features
 from arena.forecast.stamps import extend_stamps
 from arena.forecast.types import CLOSE, QUANTILE_LEVELS, Forecast, Forecaster
@@ -32,7 +33,7 @@ class _Chunk(NamedTuple):
     window: int
     rows: slice  # of R bars
     price: Tensor  # [R, A] their closes
-    forecast: Forecast  # [R, A, H, Q]
+    forecasts: list[Forecast]  # [R, A, H, Q] of each forecaster
 
 
 def build_table(
@@ -54,10 +55,24 @@ def build_table(
     0 also where the forecaster has no opinion (NaN), say on a series with missing bars. ValueError if it has none at
     all on a chunk with whole series: then it is broken.
     """
-    table = torch.zeros(*bars.shape[:3], NUM_FORECAST)
-    for chunk in _chunks(forecaster, bars, first, context_length, stamps, horizon, progress):
-        table[chunk.window, chunk.rows] = return_features(chunk.forecast, chunk.price)
-    return table
+    return build_tables([forecaster], bars, first, context_length, stamps, horizon, progress)[0]
+
+
+def build_tables(
+    forecasters: Sequence[Forecaster],
+    bars: Tensor,
+    first: int,
+    context_length: int,
+    stamps: Tensor | None = None,
+    horizon: int = max(FORECAST_HORIZONS),
+    progress: Progress | None = None,
+) -> list[Tensor]:
+    """`build_table` of each forecaster; a forecaster that is also a member of an ensemble among them is asked once."""
+    tables = [torch.zeros(*bars.shape[:3], NUM_FORECAST) for _ in forecasters]
+    for chunk in _chunks(forecasters, bars, first, context_length, stamps, horizon, progress):
+        for table, forecast in zip(tables, chunk.forecasts):
+            table[chunk.window, chunk.rows] = return_features(forecast, chunk.price)
+    return tables
 
 
 def build_quantiles(
@@ -74,14 +89,14 @@ def build_quantiles(
     For study: H * Q numbers per asset are too many to be gathered in every step.
     """
     table = torch.full((*bars.shape[:3], horizon, len(QUANTILE_LEVELS)), torch.nan)
-    for chunk in _chunks(forecaster, bars, first, context_length, stamps, horizon, progress):
-        table[chunk.window, chunk.rows] = chunk.forecast.quantiles.float()
+    for chunk in _chunks([forecaster], bars, first, context_length, stamps, horizon, progress):
+        table[chunk.window, chunk.rows] = chunk.forecasts[0].quantiles.float()
     return table
 
 
 @torch.no_grad()
 def _chunks(
-    forecaster: Forecaster,
+    forecasters: Sequence[Forecaster],
     bars: Tensor,
     first: int,
     context_length: int,
@@ -106,12 +121,28 @@ def _chunks(
             rows = slice(start, min(start + size, num_bars))
             of_rows = slice(rows.start - context_length + 1, rows.stop - context_length + 1)
             known = None if stamps is None else extend_stamps(times[of_rows], horizon).unsqueeze(1)  # [R, 1, C + H]
-            forecast = forecaster.predict(contexts[of_rows], known, horizon)
-            if not forecast.quantiles.isfinite().any() and contexts[of_rows, ..., CLOSE].isfinite().all(-1).any():
-                raise ValueError(f"{forecaster.name} forecasts no finite price in window {window} from bar {start} on")
-            yield _Chunk(window, rows, own[rows, :, CLOSE], forecast)
+            answers: dict[str, Forecast] = {}
+            forecasts = [_ask(each, contexts[of_rows], known, horizon, answers) for each in forecasters]
+            for forecaster, forecast in zip(forecasters, forecasts):
+                if not forecast.quantiles.isfinite().any() and contexts[of_rows, ..., CLOSE].isfinite().all(-1).any():
+                    raise ValueError(f"{forecaster.name} forecasts no finite price in window {window}, bar {start} on")
+            yield _Chunk(window, rows, own[rows, :, CLOSE], forecasts)
         if progress is not None:
             progress(window + 1)
+
+
+def _ask(
+    forecaster: Forecaster, context: Tensor, stamps: Tensor | None, horizon: int, answers: dict[str, Forecast]
+) -> Forecast:
+    """The forecast of one context; `answers` holds what it was told already, by fingerprint."""
+    known = answers.get(forecaster.fingerprint)
+    if known is None:
+        if isinstance(forecaster, Ensemble):
+            known = forecaster.combine([_ask(each, context, stamps, horizon, answers) for each in forecaster.members])
+        else:
+            known = forecaster.predict(context, stamps, horizon)
+        answers[forecaster.fingerprint] = known
+    return known
 
 
 class TableStore:

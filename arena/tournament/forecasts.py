@@ -1,6 +1,7 @@
 """What the forecasters that entrants name say about the scenarios of a unit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 from arena.data.types import Scenarios
 from arena.forecast.live import NS_PER_US, LiveFeatures
 from arena.forecast.loading import ARTIFACT_SUFFIXES, load_forecaster
-from arena.forecast.table import TableStore, build_table, content_hash
+from arena.forecast.table import TableStore, build_tables, content_hash
 from arena.forecast.types import Forecaster
 
 ForecastMode = Literal["table", "live"]
@@ -47,6 +48,15 @@ class UnitForecasts:
         """Displayed bars that the market must keep for it."""
         return self._rules.context_length if self._rules.mode == "live" else 0
 
+    def prepare(self, specs: Sequence[str]) -> None:
+        """Make the tables of several forecasters at once: an ensemble and its members then share their work.
+
+        If one breaks, each is made by itself when it is asked for, so that the error meets its followers only.
+        """
+        if self._rules.mode == "table":
+            with suppress(Exception):
+                self._tables |= zip(specs, _tables(self._rules, specs, self._scenarios))
+
     def at(self, spec: str, bar: int, history: Tensor | None) -> Tensor:
         """[B, A, 4] made at the close of `bar`, as observation.observe takes it.
 
@@ -54,7 +64,7 @@ class UnitForecasts:
         """
         if self._rules.mode == "table":
             if spec not in self._tables:
-                self._tables[spec] = _table(self._rules, spec, self._scenarios)
+                (self._tables[spec],) = _tables(self._rules, [spec], self._scenarios)
             return self._tables[spec][:, bar]
         if self._live.get(spec, (-1,))[0] != bar:
             self._live[spec] = bar, self._ask(spec, bar, history)
@@ -88,20 +98,24 @@ def check_unchanged(fingerprints: Mapping[str, str]) -> None:
             raise ValueError(f"forecaster {spec!r} is not the one that the tournament began with; its file has changed")
 
 
-_tables: dict[str, Tensor] = {}  # by content, oldest first
+_recent: dict[str, Tensor] = {}  # tables by content, oldest first
 
 
-def _table(rules: ForecastRules, spec: str, scenarios: Scenarios) -> Tensor:
-    """[W, T, A, 4] of the reference bars, from the close before the first decision on."""
-    forecaster, first = loaded(spec), scenarios.warmup - 1
+def _tables(rules: ForecastRules, specs: Sequence[str], scenarios: Scenarios) -> list[Tensor]:
+    """[W, T, A, 4] of the reference bars by each forecaster, from the close before the first decision on."""
+    forecasters, first = [loaded(spec) for spec in specs], scenarios.warmup - 1
     stamps = None if scenarios.timestamps is None else scenarios.timestamps * NS_PER_US
-    asked = (forecaster, scenarios.bars, first, rules.context_length, stamps)
+    asked = (scenarios.bars, first, rules.context_length, stamps)
     if rules.folder is not None:
-        return TableStore(rules.folder).get(*asked)
-    key = content_hash(f"{forecaster.fingerprint} {first} {rules.context_length}", scenarios.bars, stamps)
-    if key not in _tables:
-        table = build_table(*asked)
-        while len(_tables) >= MAX_TABLES:
-            del _tables[next(iter(_tables))]
-        _tables[key] = table
-    return _tables[key]
+        return [TableStore(rules.folder).get(forecaster, *asked) for forecaster in forecasters]
+    content = content_hash(f"{first} {rules.context_length}", scenarios.bars, stamps)
+    by_key = {content + forecaster.fingerprint: forecaster for forecaster in forecasters}
+    found = {key: _recent[key] for key in by_key if key in _recent}
+    missing = [key for key in by_key if key not in found]
+    if missing:
+        found |= zip(missing, build_tables([by_key[key] for key in missing], *asked))
+    for key in missing:
+        while len(_recent) >= MAX_TABLES:
+            del _recent[next(iter(_recent))]
+        _recent[key] = found[key]
+    return [found[content + forecaster.fingerprint] for forecaster in forecasters]

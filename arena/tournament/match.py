@@ -124,6 +124,7 @@ def _play_once(
     history_length = max(wanted.values(), default=0)
     if any(followed.values()):
         history_length = max(history_length, forecasts.history_length)
+        forecasts.prepare(sorted({spec for spec in followed.values() if spec}))
     market = VectorMarket(
         rules.market,
         scenarios,

@@ -9,9 +9,10 @@ from arena.data.synthetic_params import SyntheticParams
 from arena.data.types import CLOSE
 from arena.forecast import table
 from arena.forecast.baselines import Drift, Persistence
+from arena.forecast.ensemble import Ensemble
 from arena.forecast.returns import return_features
 from arena.forecast.stamps import DAY, business_day_stamps
-from arena.forecast.table import TableStore, build_quantiles, build_table
+from arena.forecast.table import TableStore, build_quantiles, build_table, build_tables
 from arena.forecast.types import QUANTILE_LEVELS, Forecast
 
 WINDOWS, BARS, ASSETS = 3, 40, 2
@@ -130,6 +131,15 @@ def test_quantiles_on_request_are_those_behind_the_features(bars):
     torch.testing.assert_close(features, build_table(forecaster, bars, FIRST, CONTEXT)[:, FIRST:], **SAME_FLOAT32)
 
 
+def test_an_ensemble_and_its_members_ask_once_and_get_the_same_bits(bars):
+    drift, nosy = Drift(), Nosy()
+    ensemble = Ensemble([drift, nosy], [1, 3])
+    together = build_tables([nosy, ensemble, drift, Ensemble([ensemble, nosy])], bars, FIRST, CONTEXT)
+    assert len(nosy.asked) == WINDOWS
+    for found, forecaster in zip(together, [Nosy(), Ensemble([Drift(), Nosy()], [1, 3]), Drift()]):
+        assert torch.equal(found, build_table(forecaster, bars, FIRST, CONTEXT))
+
+
 def test_no_opinion_is_zero_and_only_zero(bars):
     gappy = bars.clone()
     gappy[1, 5:30, 0] = torch.nan
@@ -139,7 +149,7 @@ def test_no_opinion_is_zero_and_only_zero(bars):
     assert torch.equal(found[1, :, 1], build_table(Drift(), bars, FIRST, CONTEXT)[1, :, 1])
     unknown = torch.full_like(bars[:1], torch.nan)
     assert (build_table(Drift(), unknown, FIRST, CONTEXT) == 0).all()
-    with pytest.raises(ValueError, match="nosy forecasts no finite price in window 0 from bar 15 on"):
+    with pytest.raises(ValueError, match="nosy forecasts no finite price in window 0, bar 15 on"):
         build_table(Silent(), bars, FIRST, CONTEXT)
 
 

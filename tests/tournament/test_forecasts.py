@@ -91,7 +91,7 @@ def write_artifact(path, name="upward", max_horizon=64):
 def fresh():
     """Nothing that another test has loaded or computed."""
     forecasts.loaded.cache_clear()
-    forecasts._tables.clear()
+    forecasts._recent.clear()
 
 
 @pytest.fixture
@@ -244,8 +244,10 @@ def test_persistence_keeps_cash(scenarios):
 
 def test_lineups_on_the_same_scenarios_share_their_tables(tmp_path, monkeypatch):
     built = []
-    real = forecasts.build_table
-    monkeypatch.setattr(forecasts, "build_table", lambda *asked: (built.append(asked[0].name), real(*asked))[1])
+    real = forecasts.build_tables
+    monkeypatch.setattr(
+        forecasts, "build_tables", lambda *asked: (built.extend(each.name for each in asked[0]), real(*asked))[1]
+    )
     plan = make_plan(small(tmp_path))
     first = [digest(play_unit(plan.job, unit).results) for unit in plan.units]
     assert len(plan.units) == 10
