@@ -14,20 +14,21 @@ from arena.data.synthetic_params import SyntheticParams, fair
 from arena.forecast.embedded_training import TrainingSettings, train, write_weights
 
 VALIDATION_SCENARIOS = 256
-SECTIONS = {"network", "training", "lessons"}
+SECTIONS = dict.fromkeys(("network", "training", "lessons")).keys()
+LESSONS = dict.fromkeys(("markets_per_step", "windows_per_asset")).keys()
 
 
 def read_plan(path: Path) -> tuple[dict[str, Any], TrainingSettings, dict[str, int]]:
     """Network, training and lessons of a config file; ValueError names what it cannot use."""
     try:
         plan = yaml.safe_load(path.read_text())
-        if not isinstance(plan, dict) or plan.keys() != SECTIONS:
-            raise ValueError(f"{path} has other sections than {', '.join(sorted(SECTIONS))}")
-        settings = TrainingSettings(**(plan["training"] or {}))
+        if not isinstance(plan, dict) or plan.keys() != SECTIONS or not all(isinstance(s, dict) for s in plan.values()):
+            raise ValueError(f"{path}: expected the sections {', '.join(SECTIONS)}, each with fields")
+        settings = TrainingSettings(**plan["training"])
     except (OSError, yaml.YAMLError, TypeError) as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
-    if plan["lessons"].keys() != {"markets_per_step", "windows_per_asset"}:
-        raise ValueError(f"{path}: lessons has {sorted(plan['lessons'])}, expected markets_per_step, windows_per_asset")
+    if plan["lessons"].keys() != LESSONS:
+        raise ValueError(f"{path}: lessons has {', '.join(plan['lessons'])}, expected {', '.join(LESSONS)}")
     return plan["network"], settings, plan["lessons"]
 
 

@@ -1,12 +1,16 @@
 """The embedded forecaster: what its weights know, what it does with odd bars, and that training teaches."""
 
 import itertools
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from arena.benchmark.embedded import read_plan
 from arena.data.lessons import SCENARIOS, draw_lessons, lessons_of
 from arena.data.seeds import SEED_RANGES, scenario_seeds
 from arena.data.synthetic import SyntheticParams, fair, generate
@@ -251,3 +255,45 @@ def test_what_is_hidden_is_hidden_for_good_and_the_last_close_stays():
     assert bool((context[:, -1, CLOSE] == lessons.bars[:, 15, CLOSE]).all())
     assert torch.equal(context.nan_to_num(), hide(lessons, model, settings, 3).nan_to_num())
     assert bool(losses_of(model, lessons, context).pinball.isfinite())
+
+
+def run_script(*arguments):
+    script = [sys.executable, str(ROOT / "scripts/train_forecaster.py"), *map(str, arguments)]
+    return subprocess.run(script, capture_output=True, text=True, check=False)
+
+
+def test_the_script_trains_and_records(tmp_path):
+    lessons = {"markets_per_step": 1, "windows_per_asset": 1}
+    plan = {"network": TINY, "training": {"steps": 2}, "lessons": lessons}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    run = run_script("--config", tmp_path / "plan.yaml", "--out", tmp_path / "out", "--json", tmp_path / "record.json")
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "record.png").stat().st_size > 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert [row["step"] for row in record["history"]] == [0, 2]
+    assert record["seeds"]["train"] == [0, 2 * SCENARIOS - 1]
+    assert load_embedded(folder=tmp_path / "out").max_horizon == 8
+
+
+def test_the_script_refuses_in_one_sentence(tmp_path):
+    run = run_script("--config", tmp_path / "missing.yaml", "--out", tmp_path)
+    assert run.returncode == 2
+    assert "missing.yaml cannot be used" in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        ({"network": TINY, "training": {}}, "expected the sections network, training, lessons"),
+        ({"network": TINY, "training": {"stepz": 2}, "lessons": {}}, "stepz"),
+        (
+            {"network": TINY, "training": {}, "lessons": {"markets": 1}},
+            "lessons has markets, expected markets_per_step",
+        ),
+    ],
+)
+def test_other_plans_are_refused(tmp_path, plan, said):
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    with pytest.raises(ValueError, match=said):
+        read_plan(tmp_path / "plan.yaml")
