@@ -6,8 +6,9 @@ P patch size   S patches   T steps   e width of a head   w leading dimensions of
 import torch
 from torch import Tensor
 
+# Defaults of arguments below, because a compiled function cannot read the constants of its module.
 ROPE_BASE = 10000.0
-XPOS_OFFSET = 0.4  # defaults of arguments below, which is how compiled functions get at constants
+XPOS_OFFSET = 0.4
 
 
 def patch_moments(x: Tensor, observed: Tensor, patch_size: int) -> tuple[Tensor, Tensor, Tensor]:

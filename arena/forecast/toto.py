@@ -285,7 +285,10 @@ class Toto2(nn.Module):
         has_missing_values: bool = True,
         scaler_fallback_min_obs: int = 0,
     ) -> Toto2Trace:
-        """What a forecast in one pass computes on its way, here of all patches. Arguments as of `forecast`."""
+        """What a forecast in one pass computes on its way, here of all patches. Arguments as of `forecast`.
+
+        For comparisons, in eager only; `forecast` shares its code but leaves out what nobody reads.
+        """
         P, context = self.patch_size, target.size(2) // self.patch_size
         series = with_future(target, target_mask, series_ids, (horizon + P - 1) // P, P)
         loc, scale = patch_scaler(series.x, series.observed, P, scaler_fallback_min_obs)
@@ -323,7 +326,7 @@ class Toto2(nn.Module):
                 buffer.fill_(tau)
 
     def fold(self) -> "Toto2":
-        """Move every multiplier into the weights, in place: the same function, faster, and no longer for training.
+        """Move every multiplier into the weights, in place and once: the same function, faster, no longer for training.
 
         The parameters are then not the published ones. Lower the precision (`.to(torch.bfloat16)`) only after it.
         """
