@@ -10,12 +10,12 @@ N series of one call, n of them to be computed   C context bars   H horizon   Q 
 
 import math
 import threading
-import zlib
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,9 +24,9 @@ from arena.forecast.recorder import Recorder
 from arena.forecast.request import check_shapes, flat_stamps
 from arena.forecast.types import QUANTILE_LEVELS, Forecast, Forecaster, ForecasterStats
 
-# SipHash and CRC of the context's bytes, SipHash of the stamps, (horizon, bars, dtype). 96 bits for keys that never
-# leave the process: among a million entries, a billion questions find a wrong one with probability 1e-14. SHA-256 or
-# BLAKE2 of 512 bars would double the time of an answer.
+# SipHash and sum of the context's bits, SipHash of the stamps, (horizon, bars, dtype). The first, keyed by process, is
+# random: some two of a million series share it with probability 3e-8, and then the sum tells them apart, but for the
+# same values in another order. A cryptographic hash of 512 bars would double the time of an answer.
 Key = tuple[int, int, int, tuple[int, int, torch.dtype]]
 Records = dict[Key, bytes]
 
@@ -51,21 +51,20 @@ class CacheStats(NamedTuple):
 
 
 class _Request(NamedTuple):
-    """Series that somebody asks for, or, with a future, that somebody has taken upon himself to compute."""
+    """Series that somebody asks for."""
 
-    context: Tensor  # [N, C, 6]
-    stamps: Tensor | None  # [N, C + H]
+    context: Tensor  # [..., C, 6], N series
+    stamps: Tensor | None  # [..., C + H], or what broadcasts to it
     horizon: int
     keys: list[Key]  # N
 
 
 class _Claims(NamedTuple):
-    """How the series of a request were divided."""
+    """Rows of a request that are not in memory."""
 
-    found: Records  # in memory
-    rows: list[int]  # the caller's to compute, and then to say so by
-    done: Future[Records]
-    awaited: dict[Future[Records], list[Key]]  # being computed
+    own: list[int]  # the claimant's to compute
+    done: Future[Records]  # by which he says so
+    awaited: dict[Future[Records], list[int]]  # being computed
 
 
 class CachedForecaster:
@@ -123,22 +122,25 @@ class CachedForecaster:
         check_shapes(self, context, stamps, horizon)
         with self._recorder.record(context.shape[:-2].numel()):
             request = _request(context, stamps, horizon)
-            records: Records = {}
-            while missing := [row for row, key in enumerate(request.keys) if key not in records]:
-                claims = self._claim(request.keys, missing)
-                records |= claims.found
-                records |= self._compute(_rows(request, claims.rows), claims.done)
+            answers: list[bytes | None] = [None] * len(request.keys)
+            while missing := [row for row, answer in enumerate(answers) if answer is None]:
+                claims = self._claim(request.keys, missing, answers)
+                if claims.own:
+                    computed = self._compute(_rows(request, claims.own), claims.done)
+                    for row in claims.own:
+                        answers[row] = computed[request.keys[row]]
                 waits = 0
-                for future, keys in claims.awaited.items():
+                for future, rows in claims.awaited.items():
                     if future.exception() is None:  # else the next round claims what another thread could not compute
                         computed = future.result()
-                        records |= {key: computed[key] for key in keys}
-                        waits += len(keys)
+                        waits += len(rows)
+                        for row in rows:
+                            answers[row] = computed[request.keys[row]]
                 with self._lock:
-                    self._hits += len(missing) - len(claims.rows) - sum(map(len, claims.awaited.values()))
-                    self._misses += len(claims.rows)
+                    self._hits += len(missing) - len(claims.own) - sum(map(len, claims.awaited.values()))
+                    self._misses += len(claims.own)
                     self._waits += waits
-            return self._unpack([records[key] for key in request.keys], context, horizon)
+            return self._unpack(bytearray().join(filter(None, answers)), context, horizon)
 
     def prefetch(self, context: Tensor, stamps: Tensor | None, horizon: int) -> None:
         """Start to compute what is not in memory on a background thread, on CUDA in a stream of its own.
@@ -147,32 +149,30 @@ class CachedForecaster:
         """
         check_shapes(self, context, stamps, horizon)
         request = _request(context, stamps, horizon)
-        claims = self._claim(request.keys, range(len(request.keys)))
+        claims = self._claim(request.keys, range(len(request.keys)), [None] * len(request.keys))
         with self._lock:
-            self._prefetched += len(claims.rows)
-        if claims.rows:
-            ahead = _rows(request, claims.rows)  # a copy: the caller may write the next bar over the first
-            self._worker.submit(self._compute_ahead, ahead, claims.done, self._side_stream(context.device))
+            self._prefetched += len(claims.own)
+        if claims.own:
+            stream = self._side_stream(context.device)
+            self._worker.submit(self._compute_ahead, _rows(request, claims.own), claims.done, stream)
 
-    def _claim(self, keys: list[Key], rows: Iterable[int]) -> _Claims:
-        claims = _Claims({}, [], Future(), {})
+    def _claim(self, keys: list[Key], rows: Iterable[int], answers: list[bytes | None]) -> _Claims:
+        """Fill in the answers of those rows that are in memory; say who computes the others."""
+        claims = _Claims([], Future(), {})
         with self._lock:
             for row in rows:
                 key = keys[row]
-                record = self._memory.get(key)
-                if record is not None:
-                    claims.found[key] = record
-                elif key in self._pending:  # a series that the request holds twice waits for itself
-                    claims.awaited.setdefault(self._pending[key], []).append(key)
-                else:
-                    self._pending[key] = claims.done
-                    claims.rows.append(row)
+                answers[row] = record = self._memory.get(key)
+                if record is None:
+                    if key in self._pending:  # a series that the request holds twice waits for itself
+                        claims.awaited.setdefault(self._pending[key], []).append(row)
+                    else:
+                        self._pending[key] = claims.done
+                        claims.own.append(row)
         return claims
 
     def _compute(self, claimed: _Request, done: Future[Records]) -> Records:
         """Ask the forecaster, remember the answers and hand them to those who wait."""
-        if not claimed.keys:
-            return {}
         try:
             forecast = self._forecaster.predict(claimed.context, claimed.stamps, claimed.horizon)
             records = dict(zip(claimed.keys, _pack(forecast)))
@@ -206,8 +206,8 @@ class CachedForecaster:
         self._streams[device].wait_stream(torch.cuda.current_stream(device))
         return self._streams[device]
 
-    def _unpack(self, records: list[bytes], context: Tensor, horizon: int) -> Forecast:
-        values = torch.frombuffer(bytearray().join(records), dtype=self._dtypes[context.dtype])
+    def _unpack(self, records: bytearray, context: Tensor, horizon: int) -> Forecast:
+        values = torch.frombuffer(records, dtype=self._dtypes[context.dtype])
         values = values.to(context.device).reshape(*context.shape[:-2], horizon, -1)
         levels = len(QUANTILE_LEVELS)
         samples = values[..., levels:].contiguous() if values.size(-1) > levels else None
@@ -215,17 +215,15 @@ class CachedForecaster:
 
 
 def _request(context: Tensor, stamps: Tensor | None, horizon: int) -> _Request:
-    length = context.size(-2)
-    rows = context.reshape(-1, *context.shape[-2:]).contiguous()  # [N, C, 6]
-    content = memoryview(rows.detach().cpu().flatten().view(torch.uint8).numpy().data)
-    step = len(content) // len(rows)
-    keys: list[Key] = []
-    times = flat_stamps(context, stamps, horizon) if stamps is not None else None
-    call = (horizon, length, context.dtype)
-    for row, stamps_hash in enumerate(_stamp_hashes(context, stamps)):
-        series = bytes(content[row * step : (row + 1) * step])
-        keys.append((hash(series), zlib.crc32(series), stamps_hash, call))
-    return _Request(rows, times, horizon, keys)
+    call = (horizon, context.size(-2), context.dtype)
+    values = context.detach().reshape(-1, *context.shape[-2:]).cpu()
+    if values.element_size() < 4:  # NumPy has no bfloat16, and the sum takes eight bytes at a time
+        values = values.float()
+    rows = values.numpy()
+    sums = rows.view(np.int64).sum((1, 2)).tolist()
+    times = _stamp_hashes(context, stamps)
+    keys = [(hash(row.tobytes()), total, time, call) for row, total, time in zip(rows, sums, times)]
+    return _Request(context, stamps, horizon, keys)
 
 
 def _stamp_hashes(context: Tensor, stamps: Tensor | None) -> list[int]:
@@ -239,11 +237,13 @@ def _stamp_hashes(context: Tensor, stamps: Tensor | None) -> list[int]:
 
 
 def _rows(request: _Request, rows: list[int]) -> _Request:
+    """Some of the series, copied, so that the caller may write the next bar over the first."""
+    context, stamps, horizon, keys = request
     return _Request(
-        request.context[rows],
-        None if request.stamps is None else request.stamps[rows],
-        request.horizon,
-        [request.keys[row] for row in rows],
+        context.reshape(-1, *context.shape[-2:])[rows],
+        None if stamps is None else flat_stamps(context, stamps, horizon)[rows],
+        horizon,
+        [keys[row] for row in rows],
     )
 
 

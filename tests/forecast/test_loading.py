@@ -1,0 +1,57 @@
+"""Names, sums of names and files become forecasters; anything else is refused with a hint."""
+
+import pytest
+import torch
+
+from arena.forecast.loading import load_forecaster
+
+
+def context_of(*leading):
+    return 1.0 + torch.rand(*leading, 40, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("spec", ["persistence", "drift", "seasonal_naive", "embedded", "ensemble"])
+def test_a_name_is_a_forecaster(spec):
+    forecaster = load_forecaster(spec)
+    assert forecaster.name == spec
+    quantiles = forecaster.predict(context_of(2, 3), None, 20).quantiles
+    assert quantiles.shape == (2, 3, 20, 9)
+    assert quantiles.isfinite().all()
+    assert (quantiles.diff(dim=-1) >= 0).all()
+    assert forecaster.fingerprint == load_forecaster(spec).fingerprint
+
+
+def test_a_sum_is_an_ensemble_with_equal_weights():
+    context = context_of(2)
+    found = load_forecaster("persistence+drift + drift")
+    parts = [load_forecaster(name).predict(context, None, 5).quantiles for name in ("persistence", "drift")]
+    torch.testing.assert_close(found.predict(context, None, 5).quantiles, (parts[0] + 2 * parts[1]) / 3)
+    assert found.name == "persistence+drift+drift"
+
+
+def test_the_ensemble_is_persistence_and_the_embedded_model():
+    context = context_of(2)
+    found = load_forecaster("ensemble").predict(context, None, 5).quantiles
+    torch.testing.assert_close(found, load_forecaster("persistence+embedded").predict(context, None, 5).quantiles)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("persistance", "did you mean persistence?"),
+        ("", "is unknown, expected persistence, drift"),
+        ("persistence+", "forecaster '' is unknown"),
+        ("models/none.pt", "forecaster 'models/none.pt': no such file"),
+        ("model.onnx", "'model.onnx' is unknown"),
+    ],
+)
+def test_anything_else_is_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
+        load_forecaster(spec)
+
+
+def test_a_file_that_is_no_artefact_is_refused(tmp_path):
+    path = tmp_path / "a+b.pt"
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"a\+b\.pt"):
+        load_forecaster(str(path))
