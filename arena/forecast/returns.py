@@ -56,7 +56,8 @@ def expected_return(
     horizons     K of 1 .. H bars
     calibration  of the forecaster, as `fit_calibration` finds it on forecasts whose outcome is known
 
-    A forecast that expects no return has confidence 1/2; NaN stays NaN.
+    A forecast that expects no return has confidence 1/2. NaN stays NaN, and so is a horizon of which any quantile is
+    no price.
     """
     log_return = _log_returns(forecast, price, horizons)  # [..., K, Q]
     mean = _mean(log_return)
@@ -70,7 +71,7 @@ def expected_return(
 def return_features(forecast: Forecast, price: Tensor) -> Tensor:
     """What an observation shows of a forecast made at `price` [...]: float32 [..., 4].
 
-    Expected log returns over FORECAST_HORIZONS, and log(q0.9 / q0.1) of the first. A forecast of NaN shows zeros.
+    Expected log returns over FORECAST_HORIZONS, and log(q0.9 / q0.1) of the first. What is NaN shows as 0.
     """
     log_return = _log_returns(forecast, price, FORECAST_HORIZONS)
     spread = log_return[..., :1, -1] - log_return[..., :1, 0]
@@ -131,7 +132,7 @@ def _log_odds(p: Tensor) -> Tensor:
 
 
 def _log_returns(forecast: Forecast, price: Tensor, horizons: Sequence[int]) -> Tensor:
-    """[..., K, Q]."""
+    """[..., K, Q], NaN where the forecast is no positive price."""
     longest = forecast.quantiles.size(-2)
     if not horizons or min(horizons) < 1 or max(horizons) > longest:
         raise ValueError(f"horizons are {tuple(horizons)}, expected some of 1 .. {longest}, the bars forecast")
@@ -139,8 +140,8 @@ def _log_returns(forecast: Forecast, price: Tensor, horizons: Sequence[int]) -> 
         raise ValueError(
             f"price has shape {tuple(price.shape)}, expected {tuple(forecast.quantiles.shape[:-2])}, one per series"
         )
-    chosen = forecast.quantiles[..., [h - 1 for h in horizons], :]
-    return (chosen / price[..., None, None]).log()
+    ratio = forecast.quantiles[..., [h - 1 for h in horizons], :] / price[..., None, None]
+    return torch.where((ratio > 0) & (ratio < math.inf), ratio, math.nan).log()
 
 
 def _mean_weights() -> Tensor:

@@ -114,6 +114,18 @@ def test_features_of_a_forecast_of_nan_are_zero():
     assert (features[1] == 0).all()
 
 
+@pytest.mark.parametrize("value", [0.0, -3.0, math.inf, math.nan])
+def test_a_horizon_forecast_at_no_price_is_no_opinion(value):
+    quantiles = torch.arange(11.0, 20.0).expand(1, 20, 9).clone()
+    quantiles[0, 4, 0] = value
+    forecast, price = Forecast(quantiles), torch.tensor([10.0])
+    for found in expected_return(forecast, price, FORECAST_HORIZONS):
+        assert found.isnan().tolist() == [[False, True, False]]
+    features = return_features(forecast, price)
+    assert (features[0, [0, 2, 3]] > 0).all()
+    assert features[0, 1] == 0
+
+
 @pytest.mark.parametrize(
     ("price", "horizons", "message"),
     [

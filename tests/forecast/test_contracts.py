@@ -1,0 +1,114 @@
+"""Every forecaster keeps the contract; one bad in each way is caught by the clause that it breaks."""
+
+import math
+
+import pytest
+import torch
+
+from arena.forecast.baselines import Drift, Persistence, SeasonalNaive
+from arena.forecast.cache import CachedForecaster
+from arena.forecast.contracts import ContractViolation, check_forecaster, fake_context
+from arena.forecast.ensemble import Ensemble
+from arena.forecast.loading import load_forecaster
+
+
+@pytest.mark.parametrize("spec", ["persistence", "drift", "seasonal_naive", "embedded", "ensemble"])
+def test_those_that_come_with_arena_keep_the_contract(spec):
+    check_forecaster(load_forecaster(spec))
+
+
+def test_wrapped_forecasters_keep_the_contract():
+    check_forecaster(CachedForecaster(Persistence(), 10**6))
+    check_forecaster(CachedForecaster(Drift(), 0))
+    check_forecaster(Ensemble([Drift(), SeasonalNaive(season=3)]), context_length=5)
+
+
+class Bad(Persistence):
+    """Persistence, spoilt by `answer`."""
+
+    def __init__(self, answer, **attributes):
+        super().__init__()
+        self._answer, self._attributes = answer, attributes
+
+    @property
+    def min_context(self):
+        return self._attributes.get("min_context", 2)
+
+    @property
+    def max_horizon(self):
+        return self._attributes.get("max_horizon")
+
+    @property
+    def training_cutoff(self):
+        return self._attributes.get("training_cutoff")
+
+    def predict(self, context, stamps, horizon):
+        return self._answer(context, super().predict(context, stamps, horizon))
+
+
+class Lenient(Persistence):
+    """Makes do with a price that is none."""
+
+    def predict(self, context, stamps, horizon):
+        return super().predict(context.clamp(max=1e9), stamps, horizon)
+
+
+def crash(context, forecast):
+    raise RuntimeError("out of ideas")
+
+
+def answer_nan(context, forecast):
+    quantiles = forecast.quantiles
+    quantiles[..., -1, :] = math.nan
+    return forecast
+
+
+def spread(context, forecast):
+    """One silent series spoils all."""
+    return forecast._replace(quantiles=forecast.quantiles + (math.nan if context.isnan().all((-1, -2)).any() else 0))
+
+
+def shift_by_batch(context, forecast):
+    return forecast._replace(quantiles=forecast.quantiles * (1 + 0.01 * (context.dim() == 2)))
+
+
+def mutate(context, forecast):
+    context[..., 0, 0] += 1.0
+    return forecast
+
+
+@pytest.mark.parametrize(
+    ("clause", "bad"),
+    [
+        ("identity", Bad(lambda c, f: f, training_cutoff="last May")),
+        ("identity", Bad(lambda c, f: f, min_context=2.5)),
+        ("identity", Bad(lambda c, f: f, max_horizon=0)),
+        ("runs", Bad(crash)),
+        ("shape", Bad(lambda c, f: f._replace(quantiles=f.quantiles[..., :-1]))),
+        ("shape", Bad(lambda c, f: f._replace(channels=f.quantiles))),
+        ("order", Bad(lambda c, f: f._replace(quantiles=f.quantiles.flip(-1)))),
+        ("finite", Bad(answer_nan)),
+        ("no opinion", Bad(lambda c, f: f._replace(quantiles=f.quantiles.nan_to_num(1.0)))),
+        ("repeat", Bad(lambda c, f: f._replace(quantiles=f.quantiles * (1 + 1e-3 * torch.rand(()))))),
+        ("batch", Bad(shift_by_batch)),
+        ("no mutation", Bad(mutate)),
+        ("refusal", Lenient()),
+    ],
+)
+def test_a_bad_forecaster_breaks_its_clause(clause, bad):
+    with pytest.raises(ContractViolation, match=f"'persistence' breaks the clause '{clause}'"):
+        check_forecaster(bad)
+
+
+def test_a_silent_series_that_silences_the_others_is_caught():
+    with pytest.raises(ContractViolation, match="clause 'finite'"):
+        check_forecaster(Bad(spread))
+
+
+def test_the_made_up_bars_are_bars():
+    context = fake_context(30)
+    high, low = context[..., 1], context[..., 2]
+    others = context[..., [0, 3]].nan_to_num(1.0)
+    assert ((others <= high.nan_to_num(1.0)[..., None]) & (others >= low.nan_to_num(1.0)[..., None])).all()
+    assert context[3].isnan().any()
+    assert context[4, :, 4].isnan().all()
