@@ -7,9 +7,10 @@ The clauses, by the names that a violation quotes:
     shape         quantiles [..., H, Q], samples [..., H, S], channels [..., H, 6, Q], on the context's device
     order         quantiles do not decrease along Q
     finite        a series with two known closes has a forecast without NaN or infinity
-    no opinion    a series without any has one of NaN, and leaves the others as they are
+    no opinion    a series without any has one of NaN
     repeat        the same question has the same answer, and draws from no global random generator
-    batch         a forecaster that draws no paths forecasts a series in a batch as it does alone
+    batch         a forecaster that draws no paths forecasts a series in a batch as it does alone, and as it does beside
+                  a series of NaN
     no mutation   context and stamps are left as they were
     refusal       other channels, too short a context, horizon 0 or beyond the longest, an infinite price: ValueError
 """
@@ -50,16 +51,15 @@ def check_forecaster(forecaster: Forecaster, context_length: int = 64, horizon: 
 
     silent = context.clone()
     silent[0] = math.nan
-    found = _ask(forecaster, silent, stamps, horizon)
-    if not found.quantiles[0].isnan().all():
+    beside = _ask(forecaster, silent, stamps, horizon)
+    if not beside.quantiles[0].isnan().all():
         raise _violation(forecaster, "no opinion", "a series of NaN has a forecast that is not NaN")
-    if not _same(found.quantiles[1:], whole.quantiles[1:]):
-        raise _violation(forecaster, "no opinion", "a series of NaN changes the forecasts of the others")
-
     grid = _ask(forecaster, context.reshape(2, 3, length, -1), stamps, horizon).quantiles
     if not _same(grid.reshape(whole.quantiles.shape), whole.quantiles):
         raise _violation(forecaster, "shape", "the same series on other leading axes have another forecast")
     if whole.samples is None:
+        if not _same(beside.quantiles[1:], whole.quantiles[1:]):
+            raise _violation(forecaster, "batch", "a series of NaN changes the forecasts of the others")
         for series in range(NUM_SERIES):
             alone = _ask(forecaster, context[series], stamps, horizon).quantiles
             gap = ((alone - whole.quantiles[series]) / whole.quantiles[series, :, -1:]).abs().max().item()

@@ -28,7 +28,7 @@ class ModelForecaster:
     """Splits any number of series into batches for a bar model, and into smaller ones when memory runs out.
 
     A series' own numbers may differ in the last bits with the size of its batch, and the paths of a model that draws
-    them with its place among the others. A series without a known return is NaN and leaves the others as they are.
+    them with the others of the batch. A series without a known return is NaN and takes part as a constant.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ModelForecaster:
     ) -> None:
         """
         manifest      name, min_context, max_horizon; optional: num_samples, training_cutoff, calibration {slope, bias},
-                      channels (names of those that the model predicts, default all)
+                      channels (names of those that the model predicts, default all), config (what the tensors do not say)
         num_samples   paths to draw, default the manifest's
         content_hash  SHA-256 of the artefact; None: that of the module's tensors
         """
@@ -64,6 +64,7 @@ class ModelForecaster:
         self._fingerprint = fingerprint(
             "model",
             content=content_hash or (module_hash(module) if isinstance(module, nn.Module) else self._name),
+            config=manifest.get("config"),
             batch_size=batch_size,
             num_samples=self._num_samples,
             seed=seed,

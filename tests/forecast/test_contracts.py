@@ -63,9 +63,16 @@ def answer_nan(context, forecast):
     return forecast
 
 
-def spread(context, forecast):
-    """One silent series spoils all."""
-    return forecast._replace(quantiles=forecast.quantiles + (math.nan if context.isnan().all((-1, -2)).any() else 0))
+def spread_nan(context, forecast):
+    return forecast._replace(quantiles=forecast.quantiles + (math.nan if has_silent(context) else 0))
+
+
+def spread_shift(context, forecast):
+    return forecast._replace(quantiles=forecast.quantiles * (1.01 if has_silent(context) else 1))
+
+
+def has_silent(context):
+    return context.isnan().all((-1, -2)).any()
 
 
 def shift_by_batch(context, forecast):
@@ -100,9 +107,11 @@ def test_a_bad_forecaster_breaks_its_clause(clause, bad):
         check_forecaster(bad)
 
 
-def test_a_silent_series_that_silences_the_others_is_caught():
+def test_a_silent_series_that_touches_the_others_is_caught():
     with pytest.raises(ContractViolation, match="clause 'finite'"):
-        check_forecaster(Bad(spread))
+        check_forecaster(Bad(spread_nan))
+    with pytest.raises(ContractViolation, match="clause 'batch': a series of NaN changes"):
+        check_forecaster(Bad(spread_shift))
 
 
 def test_the_made_up_bars_are_bars():

@@ -172,6 +172,7 @@ def test_the_fingerprint_is_of_weights_and_settings():
         ModelForecaster(Fake(), MANIFEST, seed=7).fingerprint,
         ModelForecaster(Fake(), MANIFEST, num_samples=7).fingerprint,
         ModelForecaster(Fake(), MANIFEST, content_hash="abc").fingerprint,
+        ModelForecaster(Fake(), MANIFEST | {"config": {"max_context": 512}}).fingerprint,
     ]
     assert len(set(fingerprints)) == len(fingerprints)
     assert ModelForecaster(Fake(), MANIFEST).fingerprint == fingerprints[0]
