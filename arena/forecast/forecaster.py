@@ -44,7 +44,7 @@ class ModelForecaster:
     ) -> None:
         """
         manifest      name, min_context, max_horizon; optional: num_samples, training_cutoff, calibration {slope, bias},
-                      channels (names of those that the model predicts, default all), config (what the tensors do not say)
+                      channels (names of those that the model predicts, default all), config (of the network)
         num_samples   paths to draw, default the manifest's
         content_hash  SHA-256 of the artefact; None: that of the module's tensors
         """
