@@ -105,6 +105,7 @@ def _run(config: TournamentConfig, run: Path | None, command: str) -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     _announce(console, config)
 
+    from arena.tournament import wording
     from arena.tournament.outcome import data_notes, rank, write_outcome
     from arena.tournament.plan import make_plan, resolve_paths
     from arena.tournament.report import leaderboard_table
@@ -136,6 +137,8 @@ def _run(config: TournamentConfig, run: Path | None, command: str) -> int:
     console.print()
     board = write_outcome(run, plan, config.seed, f"{config.name}, seed {config.seed}")
     console.print(leaderboard_table(board))
+    for sentence in wording.forecast_claims(board):
+        console.print(f"forecast: {sentence}", markup=False)
     for note in board["notes"]:
         console.print(f"note: {note}", markup=False, style="dim")
     _farewell(console, run, board)

@@ -138,7 +138,7 @@ class RayConfig(Section):
     dashboard: bool = Field(False, description="start Ray's dashboard")
 
 
-DEFAULT_FIELD = (
+PRICE_RULES = (
     "cash",
     "buy_and_hold",
     "equal_weight",
@@ -151,6 +151,13 @@ DEFAULT_FIELD = (
     "fader",
     "random",
 )
+# One rule on each forecaster, so that what a forecast is worth can be read off; on persistence it holds cash.
+FORECASTERS = ("persistence", "embedded", "ensemble")
+DEFAULT_FIELD = (
+    *(AgentConfig(agent=name) for name in PRICE_RULES),
+    *(AgentConfig(agent="mean_variance", name=spec, params={"forecaster": spec}) for spec in FORECASTERS),
+    AgentConfig(agent="rank", name="embedded_rank"),
+)
 
 
 class TournamentConfig(Section):
@@ -161,7 +168,7 @@ class TournamentConfig(Section):
     out: Path = Field(Path("runs"), description="parent of the run folders")
     data: DataConfig = DataConfig()
     market: MarketConfig = MarketConfig()
-    agents: tuple[AgentConfig, ...] = Field(tuple(AgentConfig(agent=name) for name in DEFAULT_FIELD), min_length=1)
+    agents: tuple[AgentConfig, ...] = Field(DEFAULT_FIELD, min_length=1)
     forecast: ForecastConfig = ForecastConfig()
     tournament: ScheduleConfig = ScheduleConfig()
     ray: RayConfig = RayConfig()

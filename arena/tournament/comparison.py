@@ -5,7 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arena.tournament.growth import CONFIDENCE, MIN_SCENARIOS, Floats, ScenarioKind, Scores, complete_rows
+from arena.tournament.growth import (
+    CONFIDENCE,
+    MIN_SCENARIOS,
+    Floats,
+    ScenarioKind,
+    Scores,
+    complete_rows,
+    mean_interval,
+)
 
 MIN_DIFFERENCES = 20  # non-zero paired differences a comparison needs to be decided
 
@@ -17,6 +25,17 @@ class Leader(NamedTuple):
     significant: bool  # ahead of all others at the 5 % level, jointly
     p_values: dict[str, float]  # other entrant -> adjusted two-sided p
     not_separated: tuple[str, ...]  # others the first is not significantly ahead of
+
+
+class PairedDifference(NamedTuple):
+    """How much better `agent` scores than `against` in the same scenarios."""
+
+    agent: str
+    against: str
+    growth: float  # mean
+    growth_low: float | None  # 95 %
+    growth_high: float | None
+    p_value: float  # two-sided, Holm-adjusted over all pairs
 
 
 def equality_p_value(scores: Scores, generator: np.random.Generator, num_draws: int = 1000) -> float:
@@ -63,6 +82,20 @@ def leader_test(scores: Scores, leader: str, kind: ScenarioKind) -> Leader:
     p_values = dict(zip([scores.agents[other] for other in others], holm(raw)))
     not_separated = tuple(agent for agent, p in p_values.items() if p >= 1 - CONFIDENCE)
     return Leader(leader, bool(others) and not not_separated, p_values, not_separated)
+
+
+def paired_differences(scores: Scores, pairs: Sequence[tuple[str, str]], kind: ScenarioKind) -> list[PairedDifference]:
+    """Mean lead of the first of each pair over the second in the scenarios of both; t interval, t test."""
+    samples = []
+    for pair in pairs:
+        mine, theirs = (scores.values[:, scores.agents.index(name)] for name in pair)
+        samples.append((mine - theirs)[~np.isnan(mine - theirs)])
+    adjusted = holm([paired_p_value(sample, kind) for sample in samples])
+    estimates = [mean_interval(sample, kind) for sample in samples]
+    return [
+        PairedDifference(*pair, growth.value, growth.low, growth.high, p)
+        for pair, growth, p in zip(pairs, estimates, adjusted)
+    ]
 
 
 def paired_p_value(difference: Floats, kind: ScenarioKind) -> float:

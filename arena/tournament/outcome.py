@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from arena.tournament import curves, plots, ratings, report, store
+from arena.tournament.followers import forecast_pairs
 from arena.tournament.plan import Plan
 
 
@@ -42,4 +43,10 @@ def data_notes(plan: Plan) -> list[str]:
 
 
 def _leaderboard(results: Any, plan: Plan, seed: int) -> dict[str, Any]:
-    return ratings.leaderboard(results, seed=seed, periods_per_year=plan.periods_per_year, kind=plan.kind)
+    return ratings.leaderboard(
+        results,
+        seed=seed,
+        periods_per_year=plan.periods_per_year,
+        kind=plan.kind,
+        pairs=forecast_pairs(plan.job.entrants),
+    )

@@ -17,6 +17,7 @@ from arena.data.types import Scenarios
 from arena.envs.presets import preset
 from arena.envs.types import FORECAST_HORIZONS
 from arena.forecast.types import Forecaster
+from arena.tournament.followers import followed
 from arena.tournament.forecasts import ForecastRules, absolute, loaded
 from arena.tournament.growth import ScenarioKind
 from arena.tournament.job import Job
@@ -181,7 +182,7 @@ def check_forecasters(config: TournamentConfig, entrants: Mapping[str, Entrant])
     forecasters: dict[str, Forecaster] = {}
     length, warmup = config.forecast.context_length, config.data.warmup
     for name, entrant in entrants.items():
-        spec = getattr(make_agent(entrant.agent, entrant.params), "forecaster", "")
+        spec = followed(entrant)
         if not spec or spec in forecasters:
             continue
         if warmup < length:

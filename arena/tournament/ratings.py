@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,13 @@ WINS_OFTEN = "wins often, earns little"
 
 
 def leaderboard(
-    results: "pa.Table", *, seed: int, periods_per_year: float, kind: ScenarioKind = "seed", cash: str = "cash"
+    results: "pa.Table",
+    *,
+    seed: int,
+    periods_per_year: float,
+    kind: ScenarioKind = "seed",
+    cash: str = "cash",
+    pairs: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """Result rows (types.SCHEMA) -> a JSON-ready leaderboard; every number that cannot be known is None.
 
@@ -30,6 +37,7 @@ def leaderboard(
     periods_per_year  steps per year, for the Sharpe ratio only
     kind              "seed": scenarios are independent universes; "window": disjoint windows of one history
     cash              name of the baseline entrant; without it growth is not measured against anything
+    pairs             (follower of a forecast, the same rule on a random walk), compared where both have played
     """
     results = sort_rows(results)
     if results.num_rows == 0:
@@ -38,7 +46,7 @@ def leaderboard(
     estimates = {column: growth.growth_estimates(results, column, cash, kind) for column in ("growth_raw", "growth_cv")}
     headline = "growth_raw" if np.isnan(results["growth_cv"].to_numpy()).any() else "growth_cv"
     ratings = rating_estimates(results, np.random.default_rng([seed, 1]), cash)
-    flagged = wins_often_earns_little(estimates[headline], ratings) - {cash}  # the baseline promises nothing
+    flagged = wins_often_earns_little(estimates[headline], ratings)
 
     entries = []
     for rank, agent in enumerate(estimates[headline], start=1):
@@ -48,10 +56,13 @@ def leaderboard(
         entry |= _fields("growth_cv", estimates["growth_cv"][agent])
         entry |= _fields("sharpe", growth.pooled_sharpe(results, agent, periods_per_year, kind))
         entry |= describe_games(results, agent)
-        entry["flag"] = WINS_OFTEN if agent in flagged else None
+        # Who never trades finishes ahead of losers only, and promises nothing.
+        idle = entry["median_return"] == entry["worst_return"] == 0
+        entry["flag"] = WINS_OFTEN if agent in flagged and not idle else None
         entries.append(entry)
 
     scores = growth.score_table(results, headline)
+    pairs = [pair for pair in pairs if set(pair) <= set(agents)]
     leader = comparison.leader_test(scores, entries[0]["agent"], kind)
     return {
         "agents": entries,
@@ -64,6 +75,7 @@ def leaderboard(
         "confidence": CONFIDENCE,
         "leader": leader._asdict(),
         "equality_p_value": comparison.equality_p_value(scores, np.random.default_rng([seed, 2])),
+        "forecasts": [found._asdict() for found in comparison.paired_differences(scores, pairs, kind)],
         "wins": win_matrix(results, [entry["agent"] for entry in entries]),
         "notes": notes(results, scores, kind, cash),
     }

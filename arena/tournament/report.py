@@ -70,6 +70,7 @@ def write_report(
         claim=wording.claim(leaderboard),
         board=leaderboard,
         columns=columns(leaderboard),
+        forecasts=wording.forecast_claims(leaderboard),
         wins=win_cells(leaderboard["wins"]),
         notes=[*leaderboard["notes"], *notes],
         charts=charts,

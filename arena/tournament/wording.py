@@ -54,6 +54,23 @@ def claim(leaderboard: Mapping[str, Any]) -> str:
     return sentence
 
 
+def forecast_claims(leaderboard: Mapping[str, Any]) -> list[str]:
+    """Whether a forecast earns its place: a sentence for each entrant whose rule also plays on a random walk."""
+    return [
+        f"{found['agent']} {verdict(found)}: {bps(found['growth'])} bps a game"
+        + (f" ({span})" if (span := interval(bps(found["growth_low"]), bps(found["growth_high"]))) else "")
+        + f" against {found['against']}, the same rule on a random walk."
+        for found in leaderboard["forecasts"]
+    ]
+
+
+def verdict(found: Mapping[str, Any]) -> str:
+    """Of one paired difference, at the 5 % level."""
+    if found["p_value"] >= 0.05:
+        return "is undecided"
+    return "pays" if found["growth"] > 0 else "costs"
+
+
 def sorted_like(names: Sequence[str], order: Sequence[str]) -> list[str]:
     """Names in the order of the ranking."""
     return [name for name in order if name in names]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from arena.tournament import comparison
 from arena.tournament.growth import Scores
@@ -66,3 +67,24 @@ def test_a_comparison_without_enough_evidence_is_undecided() -> None:
     assert comparison.paired_p_value(np.ones(49) + np.arange(49), "seed") == 1.0  # too few scenarios
     assert comparison.paired_p_value(np.ones(9) + 0.1 * np.arange(9), "window") < 0.05
     assert not comparison.leader_test(scores_of(np.zeros((100, 1))), "agent_0", "seed").significant  # alone
+
+
+def test_paired_differences_are_of_the_shared_scenarios_and_adjusted_together() -> None:
+    generator = np.random.default_rng(3)
+    luck = generator.normal(size=(100, 1))
+    values = luck + np.array([0.0, 0.02, 0.0]) + 0.05 * generator.normal(size=(100, 3))
+    values[:10, 1] = np.nan  # not played yet
+    pairs = [("agent_1", "agent_0"), ("agent_2", "agent_0")]
+    better, same = comparison.paired_differences(scores_of(values), pairs, "seed")
+    difference = values[10:, 1] - values[10:, 0]
+    assert (better.agent, better.against) == pairs[0]
+    assert better.growth == pytest.approx(difference.mean())
+    half = stats.t.ppf(0.975, 89) * difference.std(ddof=1) / np.sqrt(90)
+    assert (better.growth_low, better.growth_high) == pytest.approx((better.growth - half, better.growth + half))
+    raw = [stats.ttest_1samp(difference, 0).pvalue, stats.ttest_1samp(values[:, 2] - values[:, 0], 0).pvalue]
+    assert [better.p_value, same.p_value] == pytest.approx(comparison.holm(raw))
+    assert better.p_value < 0.05 < same.p_value
+    assert better.growth_high - better.growth_low < 0.04, "the luck of a scenario cancels"
+    few = comparison.paired_differences(scores_of(values[10:40]), pairs, "seed")
+    assert [(found.growth_low, found.p_value) for found in few] == [(None, 1.0)] * 2
+    assert comparison.paired_differences(scores_of(values), [], "seed") == []

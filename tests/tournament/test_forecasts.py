@@ -17,14 +17,17 @@ from arena.envs.presets import preset
 from arena.forecast.baselines import Drift
 from arena.forecast.table import build_table
 from arena.tournament import forecasts
+from arena.tournament.followers import forecast_pairs
 from arena.tournament.forecasts import ForecastRules, UnitForecasts, absolute
 from arena.tournament.job import play_unit
 from arena.tournament.match import Entrant, MatchRules, play
 from arena.tournament.plan import make_plan, resolve_paths
+from arena.tournament.ratings import leaderboard
 from arena.tournament.run_folder import check_same_inputs, create_run
 from arena.tournament.session import play_all
 from arena.tournament.store import compact, digest, table_from_columns
 from arena.tournament.types import FORFEIT, OK, Lineup, Unit
+from tests.tournament.simulated import simulated_results
 
 SEEDS = (11, 12, 13)
 WARMUP, STEPS, ASSETS, CONTEXT = 64, 10, 3, 40
@@ -373,3 +376,26 @@ def test_a_file_given_on_the_command_line_enters_twice(tmp_path, capsys):
         assert tournament([*arguments, *wrong]) == 2
         assert said in capsys.readouterr().err
     assert tournament(["--resume", str(run), "--forecaster", "drift"]) == 2
+
+
+def test_a_follower_is_compared_with_its_own_rule_on_a_random_walk():
+    entrants = {
+        "cash": Entrant("cash"),
+        "walk": follower("persistence", speed=0.5),
+        "walk_rank": follower("persistence", "rank"),
+        "drift": follower("drift", speed=0.5),
+        "faster": follower("drift", speed=0.6),
+        "file": follower("/some/where/kronos.pt", speed=0.5),
+        "drift_rank": follower("drift", "rank"),
+    }
+    assert forecast_pairs(entrants) == [
+        ("drift", "walk"),
+        ("file", "walk"),
+        ("drift_rank", "walk_rank"),
+    ]
+    results = simulated_results({"cash": 0.0, "walk": 0.0, "drift": 0.02}, 80, seed=1)
+    board = leaderboard(results, seed=0, periods_per_year=252, pairs=forecast_pairs(entrants))
+    (found,) = board["forecasts"]
+    assert (found["agent"], found["against"]) == ("drift", "walk")
+    assert found["growth_low"] < 0.02 < found["growth_high"]
+    assert json.loads(json.dumps(board))["forecasts"] == [found]

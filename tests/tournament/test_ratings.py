@@ -97,14 +97,14 @@ def test_an_insurer_is_flagged_and_does_not_lead() -> None:
     insurer = np.where(rare[:, 0], 0.15, 1.01)
     lottery = np.where(rare[:, 1], 4.5, 0.99)
     steady = np.exp(0.002 + 0.004 * generator.normal(size=600))
-    final_nav = np.stack([np.ones(600), insurer, lottery, steady], 1)
-    board = board_of(results_from_nav(final_nav, ["cash", "insurer", "lottery", "steady"]))
+    final_nav = np.stack([np.ones(600), insurer, lottery, steady, np.ones(600)], 1)
+    board = board_of(results_from_nav(final_nav, ["cash", "insurer", "lottery", "steady", "idle"]))
     entries = {entry["agent"]: entry for entry in board["agents"]}
     assert max(entries.values(), key=lambda entry: entry["rating"])["agent"] == "insurer"
     assert entries["insurer"]["flag"] == WINS_OFTEN
-    assert entries["insurer"]["rank"] == 4
+    assert entries["insurer"]["rank"] == 5
     assert entries["lottery"]["rank"] == 1
-    assert all(entries[name]["flag"] is None for name in ("lottery", "cash"))
+    assert all(entries[name]["flag"] is None for name in ("lottery", "cash", "idle"))
 
 
 def test_few_scenarios_make_no_claim() -> None:

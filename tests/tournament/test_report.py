@@ -189,3 +189,25 @@ def test_claims(board) -> None:
     assert "too few to claim anything" in wording.claim(few)
     alone = leaderboard(simulated_results({"cash": 0.0}, 60, seed=0), seed=1, periods_per_year=252)
     assert "alone in the field" in wording.claim(alone)
+
+
+def test_what_a_forecast_is_worth_is_said_where_it_is_known(tmp_path: Path, board) -> None:
+    def found(agent: str, growth: float, p_value: float, half: float | None = 0.01) -> dict:
+        low, high = (None, None) if half is None else (growth - half, growth + half)
+        ends = {"growth": growth, "growth_low": low, "growth_high": high}
+        return {"agent": agent, "against": "walk", **ends, "p_value": p_value}
+
+    rows = [found("good", 0.02, 0.001), found("bad", -0.02, 0.001), found("un<b>sure", 0.02, 0.2, None)]
+    minus = wording.MINUS
+    sentences = [
+        "good pays: +200 bps a game (+100 to +300) against walk, the same rule on a random walk.",
+        f"bad costs: {minus}200 bps a game ({minus}300 to {minus}100) against walk, the same rule on a random walk.",
+        "un<b>sure is undecided: +200 bps a game against walk, the same rule on a random walk.",
+    ]
+    assert wording.forecast_claims(board | {"forecasts": rows}) == sentences
+    page = report.write_report(tmp_path, board | {"forecasts": rows}, title="t").read_text()
+    assert "Does the forecast pay?" in page
+    assert sentences[0] in page
+    assert "un<b>sure" not in page
+    assert wording.forecast_claims(board) == []
+    assert "Does the forecast pay?" not in report.write_report(tmp_path, board, title="t").read_text()
