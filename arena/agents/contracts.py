@@ -3,6 +3,7 @@
 The clauses, by the names that a violation quotes:
 
     history_length   a whole number >= 0
+    forecaster       text, if there is one
     runs             act raises on no valid observation: flat or wild prices, dead seats, any leverage, any step
     shape            act returns a tensor [B, A] ...
     dtype            ... of the observation's dtype and device ...
@@ -52,6 +53,9 @@ def check_agent(
     length = getattr(agent, "history_length", None)
     if not isinstance(length, int) or isinstance(length, bool) or length < 0:
         raise _violation(name, "history_length", f"found {length!r}, expected a whole number >= 0")
+    forecaster = getattr(agent, "forecaster", "")
+    if not isinstance(forecaster, str):
+        raise _violation(name, "forecaster", f"found {forecaster!r}, expected text")
     for dtype in dtypes:
         for count in num_markets:
             for assets in num_assets:

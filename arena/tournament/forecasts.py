@@ -12,7 +12,7 @@ from torch import Tensor
 from arena.data.types import Scenarios
 from arena.forecast.live import NS_PER_US, LiveFeatures
 from arena.forecast.loading import ARTIFACT_SUFFIXES, load_forecaster
-from arena.forecast.table import TableStore, build_tables, content_hash
+from arena.forecast.table import Progress, TableStore, build_tables, content_hash
 from arena.forecast.types import Forecaster
 
 ForecastMode = Literal["table", "live"]
@@ -98,17 +98,31 @@ def check_unchanged(fingerprints: Mapping[str, str]) -> None:
             raise ValueError(f"forecaster {spec!r} is not the one that the tournament began with; its file has changed")
 
 
+def store_tables(
+    rules: ForecastRules, forecaster: Forecaster, scenarios: Scenarios, progress: Progress | None = None
+) -> Tensor:
+    """The tables of these scenarios [W, T, A, 4] from `rules.folder`, made and put there where it lacks them."""
+    assert rules.folder is not None
+    return TableStore(rules.folder).get(forecaster, *_asked(rules, scenarios), progress=progress)
+
+
+def _asked(rules: ForecastRules, scenarios: Scenarios) -> tuple[Tensor, int, int, Tensor | None]:
+    """Bars, first row, context length and stamps: what arena.forecast.table is asked for."""
+    stamps = None if scenarios.timestamps is None else scenarios.timestamps * NS_PER_US
+    return scenarios.bars, scenarios.warmup - 1, rules.context_length, stamps
+
+
 _recent: dict[str, Tensor] = {}  # tables by content, oldest first
 
 
 def _tables(rules: ForecastRules, specs: Sequence[str], scenarios: Scenarios) -> list[Tensor]:
     """[W, T, A, 4] of the reference bars by each forecaster, from the close before the first decision on."""
-    forecasters, first = [loaded(spec) for spec in specs], scenarios.warmup - 1
-    stamps = None if scenarios.timestamps is None else scenarios.timestamps * NS_PER_US
-    asked = (scenarios.bars, first, rules.context_length, stamps)
+    forecasters = [loaded(spec) for spec in specs]
     if rules.folder is not None:
-        return [TableStore(rules.folder).get(forecaster, *asked) for forecaster in forecasters]
-    content = content_hash(f"{first} {rules.context_length}", scenarios.bars, stamps)
+        return [store_tables(rules, forecaster, scenarios) for forecaster in forecasters]
+    asked = _asked(rules, scenarios)
+    bars, first, context_length, stamps = asked
+    content = content_hash(f"{first} {context_length}", bars, stamps)
     by_key = {content + forecaster.fingerprint: forecaster for forecaster in forecasters}
     found = {key: _recent[key] for key in by_key if key in _recent}
     missing = [key for key in by_key if key not in found]

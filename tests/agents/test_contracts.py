@@ -51,6 +51,10 @@ class Fractional(Good):
     history_length = 2.5
 
 
+class Follows(Good):
+    forecaster = 7
+
+
 class Crashes(Good):
     def act(self, observation, generator):
         raise RuntimeError("out of ideas")
@@ -112,6 +116,7 @@ class MixesMarkets(Good):
 
 BAD = {
     Fractional: "history_length",
+    Follows: "forecaster",
     Crashes: "runs",
     Transposed: "shape",
     Listed: "shape",
