@@ -33,9 +33,9 @@ class Follower(Rule):
 
     forecaster: str = "embedded"
     horizon: int = 20
-    speed: float = 0.1
+    speed: float = 0.2
     gross: float = 1.0
-    band: float = 0.1
+    band: float = 0.25
 
     def __post_init__(self) -> None:
         super().__post_init__()
