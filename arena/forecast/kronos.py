@@ -242,23 +242,23 @@ def _arguments(config: dict[str, Any], keys: tuple[str, ...], source: str | Path
 
 def _with_weights(module: ModuleT, tensors: dict[str, Tensor], source: str | Path) -> ModuleT:
     """Load strictly. Constant buffers, which the upstream's files may hold, must be what the architecture says."""
-    constants = _constants(module)
-    for name, expected in constants.items():
+    fixed = constants(module)
+    for name, expected in fixed.items():
         stored = tensors.get(name, expected)
         if stored.shape != expected.shape or not torch.allclose(stored.double(), expected.double(), rtol=1e-2, atol=0):
             raise ValueError(f"{name} of {source} is not that of its config.json: one of the two is of another model")
-    load_strict(module, {name: tensor for name, tensor in tensors.items() if name not in constants}, source)
+    load_strict(module, {name: tensor for name, tensor in tensors.items() if name not in fixed}, source)
     return module.requires_grad_(False).eval()
 
 
-def _constants(module: nn.Module) -> dict[str, Tensor]:
+def constants(module: nn.Module) -> dict[str, Tensor]:
     """The buffers that the upstream stores beside the weights and that follow from the configuration."""
-    constants = {
+    buffers = {
         f"{name}.rotary.inv_freq": inverse_frequencies(layer.head_width)
         for name, layer in module.named_modules()
         if isinstance(layer, Attention)
     }
     if isinstance(module, KronosTokenizer):
-        constants["tokenizer.bsq.basis"] = 2 ** torch.arange(module.s1_bits + module.s2_bits).flip(0)
-        constants["tokenizer.bsq.group_basis"] = 2 ** torch.arange(module.group_size).flip(0)
-    return constants
+        buffers["tokenizer.bsq.basis"] = 2 ** torch.arange(module.s1_bits + module.s2_bits).flip(0)
+        buffers["tokenizer.bsq.group_basis"] = 2 ** torch.arange(module.group_size).flip(0)
+    return buffers

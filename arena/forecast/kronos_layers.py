@@ -127,6 +127,8 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
+        if width % (2 * num_heads) != 0:
+            raise ValueError(f"width {width} does not split into {num_heads} heads of even width")
         self.num_heads = num_heads
         self.head_width = width // num_heads
         self.q_proj = nn.Linear(width, width)
