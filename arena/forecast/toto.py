@@ -276,6 +276,7 @@ class Toto2(nn.Module):
                 loc, scale = patch_scaler(x, observed, P, scaler_fallback_min_obs)
         return torch.cat(blocks, dim=2).flatten(2, 3)[:, :, :horizon].permute(3, 0, 1, 2).contiguous()
 
+    @torch.jit.export
     def trace(
         self,
         target: Tensor,
@@ -287,7 +288,7 @@ class Toto2(nn.Module):
     ) -> Toto2Trace:
         """What a forecast in one pass computes on its way, here of all patches. Arguments as of `forecast`.
 
-        For comparisons, in eager only; `forecast` shares its code but leaves out what nobody reads.
+        For comparisons; `forecast` shares its code but leaves out what nobody reads.
         """
         P, context = self.patch_size, target.size(2) // self.patch_size
         series = with_future(target, target_mask, series_ids, (horizon + P - 1) // P, P)

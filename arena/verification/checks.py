@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,13 @@ RELATIVE = 1e-9
 # Values that are differences of larger numbers (a cost is cash received minus notional) may in addition be off by some
 # hundred roundings of those numbers: 1e-14 of `scale`.
 ROUNDING = 1e-14
+
+
+class Judged(Protocol):
+    """Anything that passed, failed or was skipped."""
+
+    @property
+    def status(self) -> Literal["PASS", "FAIL", "SKIP"]: ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def skip(name: str, reason: str) -> Check:
     return Check(name, "SKIP", reason=reason)
 
 
-def summary(checks: Sequence[Check]) -> str:
+def summary(checks: Sequence[Judged]) -> str:
     """`N passed, M failed, K skipped`."""
     count = {status: sum(check.status == status for check in checks) for status in ("PASS", "FAIL", "SKIP")}
     return f"{count['PASS']} passed, {count['FAIL']} failed, {count['SKIP']} skipped"
