@@ -101,10 +101,10 @@ def rolling_windows(num_series: int, context_length: int, num_bars: int) -> Tens
 def _forecaster(run: CacheBenchmark) -> Forecaster:
     if run.model not in PUBLISHED:
         return load_forecaster(run.model, run.device)
-    from arena.benchmark.forecaster import published_model
     from arena.forecast.export import script_module
+    from arena.forecast.sources import open_random
 
-    module = script_module(published_model(run.model).to(run.device))
+    module = script_module(open_random(run.model).module.to(run.device))
     manifest = {"name": run.model, "min_context": 1, "max_horizon": None}
     return ModelForecaster(module, manifest, device=run.device, batch_size=run.batch_size)
 
