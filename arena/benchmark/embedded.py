@@ -11,7 +11,9 @@ from arena.benchmark.machine import command, describe_machine, versions
 from arena.data.lessons import SCENARIOS, Lessons, draw_lessons, lessons_of
 from arena.data.seeds import Role, scenario_seeds
 from arena.data.synthetic_params import SyntheticParams, fair
+from arena.forecast.checkpoint import WEIGHTS
 from arena.forecast.embedded_training import TrainingSettings, train, write_weights
+from arena.forecast.fingerprint import file_hash
 
 VALIDATION_SCENARIOS = 256
 SECTIONS = dict.fromkeys(("network", "training", "lessons")).keys()
@@ -46,11 +48,14 @@ def train_embedded(path: Path, folder: Path, report: Callable[[dict[str, Any]], 
     validation = {
         name: lessons_of(params, unseen, length, patch) for name, params in (("signal", market), ("fair", fair(market)))
     }
-    model, history = train(network, settings, lessons_from, validation, folder / "training.pt", report)
+    checkpoint = folder / "training.pt"
+    model, history = train(network, settings, lessons_from, validation, checkpoint, report)
     write_weights(model, network, folder)
+    checkpoint.unlink()
     return {
         "config": {"network": network, "training": vars(settings), "lessons": plan},
         "seeds": {role: [seeds[0], seeds[-1]] for role, seeds in _seeds(settings.steps * per_step, unseen).items()},
+        "sha256": file_hash(folder / WEIGHTS),
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "cpu_seconds": history[-1]["cpu_seconds"],
         "threads": torch.get_num_threads(),
