@@ -112,7 +112,8 @@ def _chunks(
         )
     size = max(1, CHUNK_SERIES // num_assets)
     for window in range(num_windows):
-        own = bars[window].to("cpu", torch.float32)  # [T, A, 6]
+        # Contiguous, because the last bits of a matrix product depend on the strides.
+        own = bars[window].to("cpu", torch.float32).contiguous()  # [T, A, 6]
         # Views, so that C bars are kept for each row only while they are being forecast.
         contexts = own.unfold(0, context_length, 1).movedim(-1, 2)  # [T - C + 1, A, C, 6]
         if stamps is not None:

@@ -10,6 +10,7 @@ from arena.data.types import CLOSE
 from arena.forecast import table
 from arena.forecast.baselines import Drift, Persistence
 from arena.forecast.ensemble import Ensemble
+from arena.forecast.loading import load_forecaster
 from arena.forecast.returns import return_features
 from arena.forecast.stamps import DAY, business_day_stamps
 from arena.forecast.table import TableStore, build_quantiles, build_table, build_tables
@@ -96,6 +97,17 @@ def test_a_window_is_the_same_bits_in_any_company(bars, series_per_call, monkeyp
     for window in range(WINDOWS):
         alone = build_table(Nosy(), bars[window : window + 1], FIRST, CONTEXT)
         assert torch.equal(alone[0], whole[window])
+
+
+def test_a_network_gives_the_same_bits_whatever_the_company_and_the_memory_order():
+    params = SyntheticParams(num_assets=ASSETS, num_bars=70)
+    bars = generate(params, range(WINDOWS), warmup=40).bars
+    network = load_forecaster("embedded")
+    whole = build_table(network, bars, 39, 40)
+    assert (whole[:, 39:, :, 3] > 0).all()
+    turned = bars.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0)
+    assert torch.equal(build_table(network, turned, 39, 40), whole)
+    assert torch.equal(build_table(network, bars[1:2], 39, 40)[0], whole[1])
 
 
 def test_contexts_are_views_of_one_window(bars):
