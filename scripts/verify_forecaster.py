@@ -1,0 +1,44 @@
+"""Run a golden folder (a checkpoint and what its upstream made of given inputs) through the shipped forecaster.
+
+    python scripts/verify_forecaster.py --golden DIR
+
+One line an array: its name, eager or script (saved as TorchScript and loaded again), the error of its worst element as
+share of the tolerance, ok or FAILED; or skipped and why. The last line counts them.
+Exit code 0 if no array failed, 1 if one did, 2 if the folder cannot be run.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import tyro
+
+from arena.verification.arrays import ArrayCheck, GoldenError
+from arena.verification.checks import summary
+from arena.verification.forecasters import open_golden, verify_golden
+
+
+def main(golden: Path) -> int:
+    """Compare a forecaster with what its upstream gave.
+
+    Args:
+        golden: folder with the checkpoint and the arrays.
+    """
+    torch.set_num_threads(1)  # models this small are faster on one
+    checks: list[ArrayCheck] = []
+    try:
+        opened = open_golden(golden)
+        print(f"{golden} is of {opened.kind}: array, route, error as share of its tolerance, result")
+        print(f"entry points of the reloaded TorchScript: {', '.join(opened.entry_points)}")
+        for check in verify_golden(opened):
+            checks.append(check)
+            print(check.line)
+    except GoldenError as error:
+        print(f"verify_forecaster: {error}", file=sys.stderr)
+        return 2
+    print(summary(checks))
+    return int(any(check.status == "FAIL" for check in checks))
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))
