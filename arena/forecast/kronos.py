@@ -254,7 +254,7 @@ def _with_weights(module: ModuleT, tensors: dict[str, Tensor], source: str | Pat
 def constants(module: nn.Module) -> dict[str, Tensor]:
     """The buffers that the upstream stores beside the weights and that follow from the configuration."""
     buffers = {
-        f"{name}.rotary.inv_freq": inverse_frequencies(layer.head_width)
+        f"{name}.rotary.inv_freq": inverse_frequencies(layer.head_width, layer.q_proj.weight)
         for name, layer in module.named_modules()
         if isinstance(layer, Attention)
     }

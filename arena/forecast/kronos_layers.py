@@ -37,23 +37,21 @@ def append(cache: LayerCache, first: int, key: Tensor, value: Tensor) -> None:
     cache.tail_value[:, :, :, first:last] = value
 
 
-def rotary_table(
-    first: int, length: int, head_width: int, like: Tensor, base: float = 10_000.0
-) -> tuple[Tensor, Tensor]:
+def inverse_frequencies(head_width: int, like: Tensor, base: float = 10_000.0) -> Tensor:
+    """base**(-2 i / e) for i < e/2 -> [e/2], float32 on the device of `like`."""
+    return 1.0 / base ** (torch.arange(0, head_width, 2, dtype=torch.float32, device=like.device) / head_width)
+
+
+def rotary_table(first: int, length: int, head_width: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """cos a and sin a for `rotate` at positions t = first .. first + T - 1, in dtype and device of `like`.
 
     a = t * base**(-2 i / e), i < e/2, made in float32 because half cannot hold it -> [T, e] each, the left half of the
     sines with its sign turned.
     """
-    frequency = inverse_frequencies(head_width, base).to(like.device)
-    angle = torch.arange(first, first + length, device=like.device).unsqueeze(1) * frequency  # [T, e/2]
+    position = torch.arange(first, first + length, device=like.device)
+    angle = position.unsqueeze(1) * inverse_frequencies(head_width, like)  # [T, e/2]
     cos, sin = angle.cos(), angle.sin()
     return torch.cat([cos, cos], dim=-1).to(like.dtype), torch.cat([-sin, sin], dim=-1).to(like.dtype)
-
-
-def inverse_frequencies(head_width: int, base: float = 10_000.0) -> Tensor:
-    """base**(-2 i / e) for i < e/2 -> [e/2], float32."""
-    return 1.0 / (base ** (torch.arange(0, head_width, 2, dtype=torch.float32) / head_width))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -119,7 +117,8 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+        wide = x.float()
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype) * self.weight
 
 
 class Attention(nn.Module):

@@ -45,6 +45,8 @@ class Window(NamedTuple):
     trunk: list[LayerCache]  # one per block
     dependency: LayerCache
     visible: Tensor | None  # [B, 1, 1, T] columns that hold a token; None: all
+    cos: Tensor  # [T + room, e] of `rotary_table`
+    sin: Tensor
 
 
 def filtered_probabilities(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
@@ -155,20 +157,23 @@ class KronosPredictor(nn.Module):
     def prefill(self, x: Tensor, start: Tensor | None, num_paths: int, room: int) -> Window:
         """Embedded tokens x [B, T, d] with `room` for tokens that each of S paths adds; start [B] first column that
         holds a token, None: all do."""
-        cos, sin = rotary_table(0, x.size(1), self.head_width, x)
-        visible = visible_columns(start, x.size(1)) if start is not None else None
+        length = x.size(1)
+        cos, sin = rotary_table(0, length + room, self.head_width, x)
+        visible = visible_columns(start, length) if start is not None else None
         mask = window_mask(visible) if visible is not None else None
         trunk = torch.jit.annotate(list[LayerCache], [])
         for block in self.transformer:
-            x, key, value = block(x, cos, sin, mask)
+            x, key, value = block(x, cos[:length], sin[:length], mask)
             trunk.append(layer_cache(key, value, num_paths, room))
         context = self.norm(x)
         key, value = self.dep_layer.cross_attn.keys_values(context)
-        return Window(context[:, None, -1:], trunk, layer_cache(key, value, num_paths, room), visible)
+        dependency = layer_cache(key, value, num_paths, room)
+        return Window(context[:, None, -1:], trunk, dependency, visible, cos, sin)
 
     def extend(self, x: Tensor, window: Window, first: int, evicted: int) -> Tensor:
         """One more embedded token per path, x [B, S, 1, d], at tail column `first` -> its context [B, S, 1, d]."""
-        cos, sin = rotary_table(window.dependency.key.size(2) + first, 1, self.head_width, x)
+        position = window.dependency.key.size(2) + first
+        cos, sin = window.cos[position : position + 1], window.sin[position : position + 1]
         for i, block in enumerate(self.transformer):
             x = block.extend(x, cos, sin, window.trunk[i], first, evicted, window.visible)  # type: ignore[operator]
         context = self.norm(x)
