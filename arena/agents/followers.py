@@ -32,7 +32,7 @@ class Follower(Rule):
     """
 
     forecaster: str = "embedded"
-    horizon: int = 20
+    horizon: int = 5
     speed: float = 0.2
     gross: float = 1.0
     band: float = 0.25
