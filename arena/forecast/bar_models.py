@@ -60,15 +60,18 @@ def sample_quantiles(samples: Tensor, levels: list[float]) -> Tensor:
 def variates(context: Tensor, patch_size: int) -> tuple[Tensor, Tensor]:
     """Bars as six series of whole patches, padded on the left, and which of their steps were observed.
 
-    A step that is missing repeats the last value before it, or the first known one: the networks force a last patch to
-    count as observed, and Toto 1 lets padding be seen.
+    A step that is missing repeats the last value before it, or the first known one: Toto 2.0 takes its last patch for
+    observed whatever the mask says, and Toto 1.0 lets padding be seen. Patches that end before anything was observed
+    are 0, the location that both networks still assume there.
 
     context [B, C, 6] -> values [B, 6, T] finite, observed [B, 6, T]
     """
     lacking = -context.size(1) % patch_size
     values = torch.nn.functional.pad(context.float().transpose(1, 2), [lacking, 0], value=float("nan"))
     observed = torch.isfinite(values)
-    return fill_forward(values, observed), observed
+    begun = observed.unflatten(-1, [-1, patch_size]).any(-1).long().cummax(-1).values  # [B, 6, T / P]
+    begun = begun.repeat_interleave(patch_size, -1) > 0
+    return fill_forward(values, observed).masked_fill(~begun, 0.0), observed
 
 
 class TotoOnBars(nn.Module):
