@@ -102,16 +102,14 @@ def _save(module: nn.Module, path: Path, form: str, cases: list[Case]) -> dict[s
         return {"optimize_for_inference": _gain_of_freezing(scripted, cases[0])}
     context, stamps, horizon, _, _ = cases[1]  # a batch above 1, so that its size stays free
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    with torch.no_grad():
-        program = torch.export.export(
-            module,
-            (context, stamps, horizon, 0, 0),
-            dynamic_shapes=({0: batch}, {0: batch}, None, None, None),
-        )
-    if form == "export":
-        torch.export.save(program, str(path))
-    else:
-        torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    shapes = ({0: batch}, {0: batch}, None, None, None)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's compiler uses what torch deprecates, and falls back where it must
+        program = torch.export.export(module, (context, stamps, horizon, 0, 0), dynamic_shapes=shapes)
+        if form == "export":
+            torch.export.save(program, str(path))
+        else:
+            torch._inductor.aoti_compile_and_package(program, package_path=str(path))
     return {}
 
 
