@@ -12,17 +12,22 @@ PACKAGE = ROOT / "arena"
 FILES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
 CORE_AGENTS = (
-    *("baselines", "fader", "followers", "indicators", "minimum_variance", "oracle", "price_rules", "rule"),
-    *("shrinkage", "weights"),
+    *("baselines", "fader", "followers", "indicators", "minimum_variance", "network", "oracle", "price_rules"),
+    *("rule", "shrinkage", "weights"),
 )
+CORE_TRAINING = ("gae", "gaussian", "loss", "normalise", "ppo_loop", "rollout")  # of any environment
 ENV_ADAPTERS = ("actions", "parallel", "rendering", "single", "spaces", "windows")  # of one PettingZoo or Gymnasium env
 CORE = {
     *(f"arena.data.{p.stem}" for p in (PACKAGE / "data").glob("*.py")),
     *(f"arena.envs.{p.stem}" for p in (PACKAGE / "envs").glob("*.py") if p.stem not in ENV_ADAPTERS),
     *(f"arena.agents.{name}" for name in CORE_AGENTS),
     *(f"arena.forecast.{p.stem}" for p in (PACKAGE / "forecast").glob("*.py") if p.stem != "server"),
+    *(f"arena.training.{name}" for name in CORE_TRAINING),
 }
-ADAPTERS = (*(f"arena.envs.{name}" for name in ENV_ADAPTERS), "arena.agents")
+ADAPTERS = (
+    *(f"arena.envs.{name}" for name in ENV_ADAPTERS),
+    *("arena.agents", "arena.forecast.server", "arena.training"),
+)
 APPLICATION = ("arena.tournament", "arena.cli", "arena.benchmark", "arena.verification")
 LAYER_0 = ("arena.config", "arena.config_file", "arena.metrics")
 
