@@ -49,6 +49,14 @@ def load_forecaster(spec: str, device: str = "cpu") -> Forecaster:
     )
 
 
+def absolute(spec: str) -> str:
+    """The spec with absolute paths, for a process that runs in another directory."""
+    if spec.endswith(ARTIFACT_SUFFIXES) and Path(spec).exists():
+        return str(Path(spec).resolve())
+    parts = [part.strip() for part in spec.split("+")]
+    return "+".join(str(Path(part).resolve()) if part.endswith(ARTIFACT_SUFFIXES) else part for part in parts)
+
+
 def _load_file(path: Path, device: str) -> Forecaster:
     from arena.forecast.artifact import load_artifact
 

@@ -1,17 +1,17 @@
 """What the forecasters that entrants name say about the scenarios of a unit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from torch import Tensor
 
 from arena.data.types import Scenarios
 from arena.forecast.live import NS_PER_US, LiveFeatures
-from arena.forecast.loading import ARTIFACT_SUFFIXES, load_forecaster
+from arena.forecast.loading import load_forecaster
 from arena.forecast.table import Progress, TableStore, build_tables, content_hash
 from arena.forecast.types import Forecaster
 
@@ -38,9 +38,12 @@ class ForecastRules:
 class UnitForecasts:
     """Forecasts over the scenarios of one unit, by spec of the forecaster; each is made when first asked for."""
 
-    def __init__(self, rules: ForecastRules, scenarios: Scenarios) -> None:
+    def __init__(
+        self, rules: ForecastRules, scenarios: Scenarios, tables: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> None:
+        """tables  [W, T, A, 4] by spec, of these scenarios, that were made before"""
         self._rules, self._scenarios = rules, scenarios
-        self._tables: dict[str, Tensor] = {}
+        self._tables = dict(tables)
         self._live: dict[str, tuple[int, Tensor]] = {}
 
     @property
@@ -53,9 +56,10 @@ class UnitForecasts:
 
         If one breaks, each is made by itself when it is asked for, so that the error meets its followers only.
         """
-        if self._rules.mode == "table":
+        missing = [spec for spec in specs if spec not in self._tables]
+        if self._rules.mode == "table" and missing:
             with suppress(Exception):
-                self._tables |= zip(specs, _tables(self._rules, specs, self._scenarios))
+                self._tables |= zip(missing, _tables(self._rules, missing, self._scenarios))
 
     def at(self, spec: str, bar: int, history: Tensor | None) -> Tensor:
         """[B, A, 4] made at the close of `bar`, as observation.observe takes it.
@@ -77,18 +81,17 @@ class UnitForecasts:
         return LiveFeatures(loaded(spec), length)(history[..., -length:, :], times)
 
 
-@cache
-def loaded(spec: str) -> Forecaster:
-    """The forecaster, loaded once per process."""
-    return load_forecaster(spec)
+_loaded: dict[str, Forecaster] = {}
 
 
-def absolute(spec: str) -> str:
-    """The spec with absolute paths, for a process that runs in another directory."""
-    if spec.endswith(ARTIFACT_SUFFIXES) and Path(spec).exists():
-        return str(Path(spec).resolve())
-    parts = [part.strip() for part in spec.split("+")]
-    return "+".join(str(Path(part).resolve()) if part.endswith(ARTIFACT_SUFFIXES) else part for part in parts)
+def loaded(spec: str, load: Callable[[str], Forecaster] | None = None) -> Forecaster:
+    """The forecaster, loaded once per process.
+
+    load  how, the first time; None: load_forecaster
+    """
+    if spec not in _loaded:
+        _loaded[spec] = (load or load_forecaster)(spec)
+    return _loaded[spec]
 
 
 def check_unchanged(fingerprints: Mapping[str, str]) -> None:
@@ -103,10 +106,10 @@ def store_tables(
 ) -> Tensor:
     """The tables of these scenarios [W, T, A, 4] from `rules.folder`, made and put there where it lacks them."""
     assert rules.folder is not None
-    return TableStore(rules.folder).get(forecaster, *_asked(rules, scenarios), progress=progress)
+    return TableStore(rules.folder).get(forecaster, *table_request(rules, scenarios), progress=progress)
 
 
-def _asked(rules: ForecastRules, scenarios: Scenarios) -> tuple[Tensor, int, int, Tensor | None]:
+def table_request(rules: ForecastRules, scenarios: Scenarios) -> tuple[Tensor, int, int, Tensor | None]:
     """Bars, first row, context length and stamps: what arena.forecast.table is asked for."""
     stamps = None if scenarios.timestamps is None else scenarios.timestamps * NS_PER_US
     return scenarios.bars, scenarios.warmup - 1, rules.context_length, stamps
@@ -120,7 +123,7 @@ def _tables(rules: ForecastRules, specs: Sequence[str], scenarios: Scenarios) ->
     forecasters = [loaded(spec) for spec in specs]
     if rules.folder is not None:
         return [store_tables(rules, forecaster, scenarios) for forecaster in forecasters]
-    asked = _asked(rules, scenarios)
+    asked = table_request(rules, scenarios)
     bars, first, context_length, stamps = asked
     content = content_hash(f"{first} {context_length}", bars, stamps)
     by_key = {content + forecaster.fingerprint: forecaster for forecaster in forecasters}

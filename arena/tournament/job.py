@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,14 +44,18 @@ class UnitTables(NamedTuple):
     markets: "pa.Table"  # MARKET_SCHEMA
 
 
-def play_unit(job: Job, unit: Unit) -> UnitTables:
-    """Play one unit on one thread: the order of float sums must not depend on the number of cores."""
+def play_unit(job: Job, unit: Unit, tables: Mapping[str, np.ndarray] = MappingProxyType({})) -> UnitTables:
+    """Play one unit on one thread: the order of float sums must not depend on the number of cores.
+
+    tables  [W, T, A, 4] forecasts of `job.windows` that were made before, by spec of the forecaster
+    """
     check_unchanged(job.forecasters)
     with _one_thread():
         scenarios = unit_scenarios(job, unit)
         num_steps = scenarios.bars.shape[1] - scenarios.warmup
         kept = num_path_scenarios(unit, num_steps, job.paths_bytes, job.num_units)
-        played = play(job.rules, job.entrants, unit, scenarios, kept, int(unit.name in job.market_units))
+        own = {spec: torch.from_numpy(table[list(unit.scenarios)]) for spec, table in tables.items()}
+        played = play(job.rules, job.entrants, unit, scenarios, kept, int(unit.name in job.market_units), own)
     return UnitTables(
         results=table_from_columns(played.results),
         paths=table_from_columns(played.paths, PATH_SCHEMA),

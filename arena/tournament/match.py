@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,13 +76,16 @@ def play(
     scenarios: Scenarios,
     num_path_scenarios: int = 0,
     num_market_scenarios: int = 0,
+    tables: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Played:
     """All seats of `unit.lineup` over `scenarios` (one per entry of `unit.scenarios`), in float64, eager.
+
+    tables  [W, T, A, 4] forecasts of these scenarios that were made before, by spec of the forecaster
 
     The result depends on the arguments only: not on seats taken, process, threads or what was played before.
     """
     forfeits: dict[int, Forfeit] = {}
-    forecasts = UnitForecasts(rules.forecast, scenarios)
+    forecasts = UnitForecasts(rules.forecast, scenarios, tables)
     while True:
         try:
             ledger, market_path = _play_once(

@@ -16,9 +16,10 @@ from arena.data.synthetic import SyntheticParams
 from arena.data.types import Scenarios
 from arena.envs.presets import preset
 from arena.envs.types import FORECAST_HORIZONS
+from arena.forecast.loading import absolute
 from arena.forecast.types import Forecaster
 from arena.tournament.followers import followed
-from arena.tournament.forecasts import ForecastRules, absolute, loaded
+from arena.tournament.forecasts import ForecastRules, loaded
 from arena.tournament.growth import ScenarioKind
 from arena.tournament.job import Job
 from arena.tournament.match import Entrant, MatchRules

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections import deque
 from collections.abc import Generator, Sequence
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import Any
 
 from arena.config import RayConfig
 from arena.tournament.job import Job, UnitTables, play_unit
+from arena.tournament.serving import play_served, serve
 from arena.tournament.types import Unit
 
 Played = Generator[tuple[Unit, UnitTables], None, None]
@@ -38,16 +40,17 @@ def run_units(job: Job, units: Sequence[Unit], config: RayConfig, name: str) -> 
 def _on_ray(job: Job, units: Sequence[Unit], config: RayConfig, workers: int, name: str) -> Played:
     ray = start_ray(config, workers)
     try:
+        served = serve(job, config)
         # Shared by all tasks: sent once, and windows of bars are then read from shared memory.
-        shared = ray.put(job)
+        shared, tables = ray.put(job), ray.put(served.tables)
         # A lost worker costs its unit a second try; an error in our code must show, so it is not tried again.
-        task = ray.remote(num_cpus=1, max_retries=3)(play_unit).options(name=name)
+        task = ray.remote(num_cpus=1, max_retries=3)(play_served).options(name=name)
         waiting = deque(units)
         running: dict[Any, Unit] = {}
         while waiting or running:
             while waiting and len(running) < QUEUED_PER_WORKER * workers:
                 unit = waiting.popleft()
-                running[task.remote(shared, unit)] = unit
+                running[task.remote(shared, unit, served.server, tables)] = unit
             done, _ = ray.wait(list(running), num_returns=1)
             for reference in done:
                 yield running.pop(reference), ray.get(reference)
@@ -57,8 +60,10 @@ def _on_ray(job: Job, units: Sequence[Unit], config: RayConfig, workers: int, na
 
 def start_ray(config: RayConfig, workers: int) -> ModuleType:
     """Start a Ray of our own, or join the cluster that `config.address` names; returns the module."""
-    # An explicit mode is respected in silence; without one each run begins with a warning.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # An explicit mode is respected in silence; without one each run begins with a warning. Ray reads it when it is
+    # imported: set later, only the processes that it starts would know.
+    if "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_GRAFANA_HOST", "DISABLED")
     import ray

@@ -15,10 +15,11 @@ from arena.config_file import ConfigError, dump_config, read_config
 from arena.data.synthetic import SyntheticParams, generate
 from arena.envs.presets import preset
 from arena.forecast.baselines import Drift
+from arena.forecast.loading import absolute
 from arena.forecast.table import build_table
 from arena.tournament import forecasts
 from arena.tournament.followers import forecast_pairs
-from arena.tournament.forecasts import ForecastRules, UnitForecasts, absolute
+from arena.tournament.forecasts import ForecastRules, UnitForecasts
 from arena.tournament.job import play_unit
 from arena.tournament.match import Entrant, MatchRules, play
 from arena.tournament.plan import make_plan, resolve_paths
@@ -93,7 +94,7 @@ def write_artifact(path, name="upward", max_horizon=64):
 @pytest.fixture(autouse=True)
 def fresh():
     """Nothing that another test has loaded or computed."""
-    forecasts.loaded.cache_clear()
+    forecasts._loaded.clear()
     forecasts._recent.clear()
 
 
@@ -330,7 +331,7 @@ def test_a_changed_file_is_neither_mixed_into_a_run_nor_into_its_workers(tmp_pat
     check_same_inputs(run, plan.data_digest, plan.job.forecasters)
 
     write_artifact(path, "another")
-    forecasts.loaded.cache_clear()
+    forecasts._loaded.clear()
     with pytest.raises(ValueError, match=r"upward.pt' is not the one that the tournament began with"):
         play_unit(plan.job, plan.units[0])
     with pytest.raises(ConfigError, match=r"the forecaster .*upward.pt has changed since .* began; start a new run"):
