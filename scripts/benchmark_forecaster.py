@@ -67,7 +67,7 @@ def main(
     for key, value in result.items():
         if key == "dtypes" and len(dtypes) == 1:
             continue
-        print(f"{key:34} {value:,.4g}" if isinstance(value, float) else f"{key:34} {value}")
+        print(f"{key:40} {value:,.4g}" if isinstance(value, float) else f"{key:40} {value}")
     if json is not None:
         write(json, result)
     return 0

@@ -21,9 +21,9 @@ KEYS = (
     "predictions_per_cpu_second",
     "latency_ms_p50",
     "latency_ms_p95",
-    "share_of_matrix_rate",
+    "share_of_float32_matrix_rate",
     "multiply_adds_per_prediction",
-    "matrix_multiply_adds_per_second",
+    "float32_matrix_multiply_adds_per_second",
 )
 
 
