@@ -14,6 +14,7 @@ from torch import Tensor
 from arena.envs.impact import decay_factors, displacement
 from arena.envs.types import ImpactMode, MarketParams, Quotes
 from arena.verification.checks import RELATIVE, ROUNDING, Check, at_most_zero, compare, skip
+from arena.verification.equilibrium import best_response_gains
 from arena.verification.quadratic import minimise
 from arena.verification.replay import bare_rules, flat_quotes, half_life, replay, selling_cost, traded_value
 from arena.verification.truth import Entry
@@ -36,6 +37,31 @@ class Game:
         return self.costs(strategies) + 0.5 * torch.einsum("bik,kl,bil->bi", strategies, self.risk, strategies)
 
 
+def resilient_game(row: Entry, given: Entry, num_trades: int) -> Game:
+    """One resilient linear book, an own quadratic cost theta and a net temporary impact phi [currency/share**2]."""
+    price, tau = given.number("S0"), given.number("T") / given.number("N")
+    mode = ImpactMode(given.number("lam") / price, 1.0, half_life(given.number("rho")))
+    theta, phi = row.number("theta"), row.number("phi_net")
+    params = bare_rules((mode,), tau, theta / price, temporary_coef=phi / price * tau)
+    aversion = row.number("risk_aversion") if "risk_aversion" in row else 0.0
+    sigma = row.number("sigma") if aversion else 0.0
+    return Game(params, flat_quotes(price), price_risk(aversion, sigma, num_trades, tau))
+
+
+def temporary_impact_game(row: Entry, price: float, num_trades: int) -> Game:
+    """Permanent impact gamma and net temporary impact lambda_temp times the trading rate."""
+    tau = row.number("T") / num_trades
+    mode = ImpactMode(row.number("gamma") / price, 1.0, half_life(0.0))
+    params = bare_rules((mode,), tau, temporary_coef=row.number("lambda_temp") / price)
+    return Game(params, flat_quotes(price), price_risk(0.0, 0.0, num_trades, tau))
+
+
+def price_risk(aversion: float, sigma: float, num_trades: int, tau: float) -> Tensor:
+    """aversion * sigma**2 * min(t_k, t_l) [K, K]."""
+    times = tau * torch.arange(num_trades, dtype=torch.float64)
+    return aversion * sigma**2 * torch.minimum(times.unsqueeze(1), times)
+
+
 def check_nash_games(truth: Entry) -> Iterator[Check]:
     """Every game of the file: costs, best responses, planner; then the games with net temporary impact."""
     given = truth.entry("params")
@@ -50,21 +76,6 @@ def check_nash_games(truth: Entry) -> Iterator[Check]:
         yield from _check_game(f"d.games[{index}].{row['name']}", row, given)
     for index, row in enumerate(truth.entries("carlin_lobo_viswanathan")):
         yield from _check_temporary_impact(f"d.carlin_lobo_viswanathan[{index}]", row, given.number("S0"))
-
-
-def best_response_gains(game: Game, strategies: Tensor) -> Tensor:
-    """What each player [n] would save by its best schedule of the same size while the others keep theirs."""
-    num_players, num_trades = strategies.shape
-    itself = torch.eye(num_players, dtype=torch.bool).reshape(num_players, 1, num_players, 1)
-
-    def objective(own: Tensor) -> Tensor:  # [n, P, K] -> [n, P]
-        played = torch.where(itself, own.unsqueeze(-2), strategies)  # [n, P, n, K]
-        objectives = game.objectives(played.flatten(0, 1)).unflatten(0, own.shape[:2])  # [n, P, n]
-        return objectives.diagonal(dim1=0, dim2=2).T
-
-    best = minimise(objective, strategies, _sum_of_all(num_trades), _unit(strategies))
-    before, after = objective(torch.stack([strategies, best], 1)).unbind(-1)
-    return before - after
 
 
 def planner_cost(game: Game, sizes: Tensor, num_trades: int) -> Tensor:
@@ -91,14 +102,11 @@ def alone_costs(game: Game, sizes: Tensor, num_trades: int) -> Tensor:
 
 
 def _check_game(name: str, row: Entry, given: Entry) -> Iterator[Check]:
-    price, theta, phi = given.number("S0"), row.number("theta"), row.number("phi_net")
+    price = given.number("S0")
     sizes = row.tensor("X", (-1,))  # [n]
     strategies = row.tensor("strategies", (len(sizes), -1))  # [n, K]
     num_players, num_trades = strategies.shape
-    tau = given.number("T") / given.number("N")
-    mode = ImpactMode(given.number("lam") / price, 1.0, half_life(given.number("rho")))
-    params = bare_rules((mode,), tau, theta / price, temporary_coef=phi / price * tau)
-    game = Game(params, flat_quotes(price), _risk(row, num_trades, tau))
+    game = resilient_game(row, given, num_trades)
 
     yield compare(f"{name}.n_players", num_players, row.number("n_players"))
     if "kernel" in row:
@@ -147,11 +155,7 @@ def _check_temporary_impact(name: str, row: Entry, price: float) -> Iterator[Che
             yield skip(label, "the file gives no strategies to replay")
             continue
         strategies = discrete.tensor("strategies", (len(sizes), -1))
-        tau = row.number("T") / discrete.number("N")
-        phi = row.number("lambda_temp") / tau
-        mode = ImpactMode(row.number("gamma") / price, 1.0, half_life(0.0))
-        params = bare_rules((mode,), tau, temporary_coef=phi / price * tau)
-        game = Game(params, flat_quotes(price), _risk(row, strategies.shape[1], tau))
+        game = temporary_impact_game(row, price, strategies.shape[1])
         yield compare(f"{label}.number_of_trades", strategies.shape[1], discrete.number("N"))
         yield from _check_strategies(label, game, strategies, sizes, discrete)
 
@@ -172,7 +176,7 @@ def _check_gain(name: str, game: Game, strategies: Tensor) -> Check:
     """Gains relative to the total of the players' |costs|, plus what rounding of the notionals alone could show."""
     total = game.objectives(strategies.unsqueeze(0)).abs().sum()
     rounding = ROUNDING / RELATIVE * traded_value(game.quotes, strategies.unsqueeze(0)).max()
-    return at_most_zero(name, best_response_gains(game, strategies).max(), total + rounding)
+    return at_most_zero(name, best_response_gains(game.objectives, strategies).max(), total + rounding)
 
 
 def _kernel(game: Game, num_trades: int) -> Tensor:
@@ -182,14 +186,6 @@ def _kernel(game: Game, num_trades: int) -> Tensor:
     waiting[torch.arange(num_trades), 0, num_trades - 1 - torch.arange(num_trades)] = -1.0
     imbalance = replay(params, quotes, waiting).state.imbalance
     return -quotes.ref_price[0, 0] * displacement(params, quotes, imbalance)[:, 0]
-
-
-def _risk(row: Entry, num_trades: int, tau: float) -> Tensor:
-    """risk_aversion * sigma**2 * min(t_k, t_l) [K, K]; zero where the file names no risk aversion."""
-    times = tau * torch.arange(num_trades, dtype=torch.float64)
-    aversion = row.number("risk_aversion") if "risk_aversion" in row else 0.0
-    variance = row.number("sigma") ** 2 if aversion else 0.0
-    return aversion * variance * torch.minimum(times.unsqueeze(1), times)
 
 
 def _sum_of_all(num_trades: int) -> Tensor:

@@ -16,8 +16,8 @@ from torch import Tensor
 FLAT = 1e-10
 
 
-def minimise(objective: Callable[[Tensor], Tensor], start: Tensor, constraints: Tensor, unit: float) -> Tensor:
-    """Where each of R quadratic objectives is smallest among start + {d: C d = 0}; start [R, V], constraints C [.., V].
+def expand(objective: Callable[[Tensor], Tensor], start: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+    """g [R, V] and H [R, V, V] of each of R quadratic objectives at start [R, V].
 
     objective   [R, P, V] -> [R, P], every point by itself
     unit        size of the probes that measure the curvature, about that of `start`
@@ -27,7 +27,15 @@ def minimise(objective: Callable[[Tensor], Tensor], start: Tensor, constraints: 
     points = (start.unsqueeze(-2) + probes).requires_grad_()  # [R, 1 + V, V]
     (gradients,) = torch.autograd.grad(objective(points).sum(), points)
     gradient, hessian = gradients[:, 0], (gradients[:, 1:] - gradients[:, :1]) / unit
-    hessian = 0.5 * (hessian + hessian.mT)
+    return gradient, 0.5 * (hessian + hessian.mT)
+
+
+def minimise(objective: Callable[[Tensor], Tensor], start: Tensor, constraints: Tensor, unit: float) -> Tensor:
+    """Where each of R quadratic objectives is smallest among start + {d: C d = 0}; start [R, V], constraints C [.., V].
+
+    objective, unit     as in `expand`
+    """
+    gradient, hessian = expand(objective, start, unit)
     feasible = _null_space(constraints)  # [V, F]
     curvature = feasible.T @ hessian @ feasible  # [R, F, F]
     step = torch.linalg.pinv(curvature, rtol=FLAT, hermitian=True) @ (gradient @ feasible).unsqueeze(-1)

@@ -172,7 +172,8 @@ def nash_games() -> Any:
     permanent, temporary, duration, trades = 0.7, 0.4, 1.5, 5
     linear = game("linear", np.full((trades, trades), permanent), [1.0, 0.0], 0.0, temporary * trades / duration)
     row = {key: linear[key] for key in ("expected_costs", "strategies")} | {"N": trades}
-    later = {"N": 20, "expected_costs": [0.0, 0.0], "strategies": None}
+    finer = game("finer", np.full((20, 20), permanent), [1.0, 0.0], 0.0, temporary * 20 / duration)
+    later = {"N": 20, "expected_costs": finer["expected_costs"], "strategies": None}
     sellers = {"n_players": 2, "X": [1.0, 0.0], "gamma": permanent, "lambda_temp": temporary, "T": duration}
     return {
         "params": {"S0": s0, "T": horizon, "N": n, "rho": rho, "lam": lam},

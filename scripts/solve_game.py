@@ -1,0 +1,43 @@
+"""Solve the execution games and schedules of a truth folder by gradient play through the shipped step, in float64.
+
+    python scripts/solve_game.py --truth DIR
+
+One line a game: PASS or FAIL, name, players, trades, rounds of play, how far from first-order conditions it ended, the
+worst player's cost and what the file expects, relative errors of cost and schedules, exploitability; or SKIP, name,
+reason. The last line counts them. Exit code 0 if no game failed, 1 if one did, 2 if the folder cannot be read.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import tyro
+
+from arena.verification.checks import summary
+from arena.verification.solutions import COLUMNS, Solution, solve_folder
+from arena.verification.truth import TruthError
+
+
+def main(truth: Path, max_trades: int = 160) -> int:
+    """Let the players of every game find its equilibrium by their own gradients.
+
+    Args:
+        truth: folder with the truth files.
+        max_trades: longer games are skipped; one of 640 trades takes half a minute and gigabytes.
+    """
+    torch.set_num_threads(1)  # markets this small are faster on one
+    print(f"playing the games of {truth} through the shipped market, float64: {COLUMNS}")
+    solutions: list[Solution] = []
+    try:
+        for solution in solve_folder(truth, max_trades):
+            solutions.append(solution)
+            print(solution.line, flush=True)
+    except TruthError as error:
+        print(f"solve_game: {error}", file=sys.stderr)
+        return 2
+    print(summary(solutions))
+    return int(any(solution.status == "FAIL" for solution in solutions))
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))
