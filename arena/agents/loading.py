@@ -8,9 +8,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+FILE_PREFIXES = ("policy",)  # of specs "prefix:FILE"
+
 
 def resolve_spec(spec: str) -> str:
     """The spec with an absolute path where it names a file, for a process that runs in another directory."""
+    prefix, _, file = spec.partition(":")
+    if prefix in FILE_PREFIXES:
+        return f"{prefix}:{Path(file).resolve()}"
     place, colon, name = spec.rpartition(":")
     return f"{Path(place).resolve()}:{name}" if colon and place.endswith(".py") else spec
 

@@ -14,6 +14,7 @@ from arena.agents.loading import load_member
 from arena.agents.minimum_variance import MinimumVariance
 from arena.agents.numpy_agent import DEFAULT_HISTORY, NumpyAgent
 from arena.agents.oracle import Oracle
+from arena.agents.policy import load_policy
 from arena.agents.price_rules import CrossMomentum, Macd, MeanReversion, Momentum, Rsi
 from arena.agents.types import Agent
 
@@ -37,6 +38,10 @@ BUILT_IN: dict[str, type] = {
 }
 
 
+# What makes an agent of FILE in "prefix:FILE", for the prefixes of `loading.FILE_PREFIXES`; they take no parameters.
+FROM_FILES: dict[str, Callable[[str], Agent]] = {"policy": load_policy}
+
+
 class AgentDescription(NamedTuple):
     """One line of the table of agents."""
 
@@ -49,13 +54,19 @@ class AgentDescription(NamedTuple):
 def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
     """A new agent from its spec.
 
-    spec    a name ("momentum"; see `describe_agents`), "package.module:Class" or "path/to/file.py:Class". What it names
-            is a class after `arena.agents.types.Agent`, or a class or function for one market (`NumpyAgent`):
-            act(observation, generator) with two arguments is the former, act(obs) with one the latter.
+    spec    a name ("momentum"; see `describe_agents`), "package.module:Class", "path/to/file.py:Class" or, of a trained
+            policy, "policy:FILE". A name or place stands for a class after `arena.agents.types.Agent`, or for a class
+            or function for one market (`NumpyAgent`): act(observation, generator) with two arguments is the former,
+            act(obs) with one the latter.
     params  keyword arguments of the class, or of the function after its observation
     """
-    found = find_agent(spec)
     params = dict(params or {})
+    prefix, _, file = spec.partition(":")
+    if prefix in FROM_FILES:
+        if params:
+            raise ValueError(f"agent {spec!r} has no parameters, but {', '.join(params)} was given")
+        return FROM_FILES[prefix](file)
+    found = find_agent(spec)
     accepted = agent_parameters(found)
     for name in params:
         if name not in accepted and not _takes_any(found):

@@ -39,22 +39,22 @@ def load_artifact(path: str | Path, device: str = "cpu") -> tuple[nn.Module, dic
     return module, manifest
 
 
-def read_manifest(path: str | Path) -> dict[str, Any]:
-    """The manifest of a whole, undamaged artefact, without running anything of it."""
+def read_manifest(path: str | Path, writer: str = "scripts/export_models.py") -> dict[str, Any]:
+    """The manifest of a whole, undamaged artefact, without running anything of it; `writer` makes such files."""
     path = Path(path)
     if path.suffix not in (".pt", ".pt2"):
-        raise ValueError(f"{path} is no .pt or .pt2 file; scripts/export_models.py writes them")
+        raise ValueError(f"{path} is no .pt or .pt2 file; {writer} writes them")
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; scripts/export_models.py writes such files")
+        raise ValueError(f"{path} does not exist; {writer} writes such files")
     with path.open("rb") as file:
         start = file.read(4)
     if start.startswith(PICKLE_STARTS):
-        raise ValueError(f"{path} is a pickle, which could run code; expected a file of scripts/export_models.py")
+        raise ValueError(f"{path} is a pickle, which could run code; expected a file of {writer}")
     if start != ZIP_START:
         raise ValueError(f"{path} is no TorchScript or torch.export archive")
     try:
         with zipfile.ZipFile(path) as archive:
-            return _manifest(path, archive)
+            return _manifest(path, archive, writer)
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is truncated or damaged: {error}") from error
 
@@ -88,15 +88,13 @@ class FixedShapeModel(nn.Module):
         return quantiles[:, :horizon], samples[:, :, :horizon]
 
 
-def _manifest(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+def _manifest(path: Path, archive: zipfile.ZipFile, writer: str) -> dict[str, Any]:
     names = archive.namelist()
     if any(name.endswith("/data.pkl") for name in names) and not any(name.endswith("/constants.pkl") for name in names):
-        raise ValueError(
-            f"{path} was written by torch.save: it is a pickle, expected a file of scripts/export_models.py"
-        )
+        raise ValueError(f"{path} was written by torch.save: it is a pickle, expected a file of {writer}")
     entry = next((name for name in names if name.endswith(f"extra/{MANIFEST}")), None)
     if entry is None:
-        raise ValueError(f"{path} has no manifest; only files of scripts/export_models.py are taken")
+        raise ValueError(f"{path} has no manifest; only files of {writer} are taken")
     damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"{path} is damaged: the checksum of {damaged} is wrong")

@@ -89,7 +89,7 @@ def export(
             "error_vs_float32": error_vs_float32,
             **notes,
         }
-        _add_manifest(draft, whole)
+        add_manifest(draft, whole)
         os.replace(draft, path)  # all or nothing
     return whole
 
@@ -131,7 +131,7 @@ def _check_finite(outputs: list[Output], cases: list[Case]) -> None:
             raise ValueError("the model forecasts NaN or infinity on sample bars; are its weights what they should be?")
 
 
-def _add_manifest(path: Path, manifest: dict[str, Any]) -> None:
+def add_manifest(path: Path, manifest: dict[str, Any]) -> None:
     """Put the manifest where torch keeps extra files: one place in all formats, and no code runs to read it."""
     with zipfile.ZipFile(path, "a") as archive:
         root = archive.namelist()[0].split("/", 1)[0]

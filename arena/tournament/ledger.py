@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from arena.envs.reward import surprise
 from arena.envs.types import Fills, MarketState, Quotes
 from arena.envs.vector import VectorMarket
 from arena.metrics import descending_rank, max_drawdown, turnover, utility
@@ -58,20 +59,6 @@ class Ledger:
         self.luck += surprise(before, quotes, after, *expected) / torch.maximum(
             before.nav, NAV_FLOOR * self.initial_nav
         )
-
-
-def surprise(
-    before: MarketState, quotes: Quotes, after: MarketState, expected_open: Tensor, expected_close: Tensor
-) -> Tensor:
-    """What unforeseeable price moves gave each seat in a step [B, N], currency; its mean given the past is 0.
-
-        sum over assets of  h_t (S_open - E S_open) + h_{t+1} (S_close - E[S_close | S_open])
-
-    h_t, h_{t+1}  positions before and after the fills [shares]: both are known before the move they are paid for
-    """
-    overnight = before.position * (quotes.fill_price - expected_open).unsqueeze(-2)
-    intraday = after.position * (quotes.next_ref_price - expected_close).unsqueeze(-2)
-    return (overnight + intraday).sum(-1)
 
 
 def result_columns(ledger: Ledger, unit: Unit, forfeits: Reasons) -> dict[str, Any]:

@@ -86,7 +86,8 @@ class PpoTrainer:
         learning_rate = scheduled(self.params, self.iteration)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        batch = make_batch(self.network, rollout, self.params)
+        batch = make_batch(self.network, rollout, self.params.discount, self.params.gae_lambda)
+        batch = batch._replace(advantage=standardise(batch.advantage, batch.valid))
         spread = (batch.value_target - batch.value)[batch.valid].var() / batch.value_target[batch.valid].var()
         terms = update(self.network, self.optimizer, batch, self.params, self.generator)
         self._update_moments(rollout)
@@ -117,8 +118,8 @@ def scheduled(params: PpoParams, iteration: int) -> float:
 
 
 @torch.no_grad()
-def make_batch(network: Network, rollout: Rollout, params: PpoParams) -> Batch:
-    """Rows of a rollout with standardised advantages and value targets; R = T * B * N, those not valid included."""
+def make_batch(network: Network, rollout: Rollout, discount: float, gae_lambda: float) -> Batch:
+    """Rows of a rollout with advantages and value targets; R = T * B * N, those not valid included."""
     value = torch.stack([network.value(obs) for obs in rollout.obs])  # step by step: bounds the memory of activations
     next_value = next_values(
         value,
@@ -134,8 +135,8 @@ def make_batch(network: Network, rollout: Rollout, params: PpoParams) -> Batch:
         rollout.terminated,
         rollout.truncated,
         rollout.valid,
-        params.discount,
-        params.gae_lambda,
+        discount,
+        gae_lambda,
     )
     return Batch(
         obs=rollout.obs.flatten(0, 2),
@@ -144,7 +145,7 @@ def make_batch(network: Network, rollout: Rollout, params: PpoParams) -> Batch:
         log_std=rollout.log_std.flatten(0, 2),
         log_prob=rollout.log_prob.flatten(),
         value=value.flatten(),
-        advantage=standardise(advantage, rollout.valid).flatten(),
+        advantage=advantage.flatten(),
         value_target=value_target.flatten(),
         valid=rollout.valid.flatten(),
     )
