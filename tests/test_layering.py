@@ -16,7 +16,7 @@ CORE_AGENTS = (
     *("rule", "shrinkage", "weights"),
 )
 CORE_TRAINING = ("gae", "gaussian", "loss", "normalise", "ppo_loop", "rollout")  # of any environment
-ENV_ADAPTERS = ("actions", "parallel", "rendering", "single", "spaces", "windows")  # of one PettingZoo or Gymnasium env
+ENV_ADAPTERS = ("actions", "parallel", "rendering", "rllib", "single", "spaces", "windows")  # of PettingZoo, Gymnasium
 CORE = {
     *(f"arena.data.{p.stem}" for p in (PACKAGE / "data").glob("*.py")),
     *(f"arena.envs.{p.stem}" for p in (PACKAGE / "envs").glob("*.py") if p.stem not in ENV_ADAPTERS),
