@@ -1,0 +1,51 @@
+"""The environments by the names under which RLlib finds them: `arena` (stock path), `arena_tensor` (tensor path)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray.tune.registry import register_env
+
+from arena.agents.registry import make_agent
+from arena.data.synthetic_params import SyntheticParams
+from arena.envs.presets import preset
+from arena.envs.rllib import register_arena_env
+from arena.envs.storage import keep_freed_memory
+from arena.training.market_env import Domain, EnvParams, MarketEnv
+from arena.training.rewards import RewardParams
+from arena.training.windows import SyntheticSource
+
+WARMUP = 60  # bars before an episode of the synthetic market, as in ArenaParallelEnv
+
+
+def make_tensor_market(context: Mapping[str, Any]) -> MarketEnv:
+    """The tensor environment of an `env_config`, over windows of the synthetic market.
+
+    preset      name of the rules           synthetic  fields of SyntheticParams     num_agents  learners
+    opponents   specs of agents; num_opponents of them are drawn every episode, all by default
+    signal_ic   range of it, else that of `synthetic`
+    reward, domain  fields of RewardParams and of Domain            compile    the step
+    the rest    fields of EnvParams
+    """
+    options = dict(context)
+    if options["device"] == "cpu":
+        keep_freed_memory()  # steps make and free tensors of the same sizes
+    synthetic = SyntheticParams(**options.pop("synthetic", {}))
+    opponents = [make_agent(spec) for spec in options.pop("opponents", ())]
+    rules = preset(options.pop("preset", "sqrt"), synthetic.dt)
+    source = SyntheticSource(synthetic, WARMUP, options.pop("signal_ic", None))
+    settings = {name: options.pop(name, default) for name, default in (("seed", 0), ("compile", False))}
+    device = options.pop("device")
+    params = EnvParams(
+        num_learners=options.pop("num_agents", 1),
+        num_opponents=options.pop("num_opponents", len(opponents)),
+        reward=RewardParams(**options.pop("reward", {})),
+        domain=Domain(**options.pop("domain", {})),
+        **options,
+    )
+    return MarketEnv(params, rules, source, opponents, device=device, **settings)
+
+
+def register_envs() -> None:
+    """In every process of the cluster."""
+    register_arena_env("arena")
+    register_env("arena_tensor", make_tensor_market)

@@ -1,0 +1,83 @@
+"""RLlib's AlgorithmConfig from a YAML file.
+
+    algorithm: PPO                # PPO, SAC, APPO: RLlib's own; TensorPPO: arena.training.algorithm
+    environment: {env: arena, env_config: {num_agents: 6, reach: 4.0}}
+    policies: shared              # one for all seats; per_agent: one each
+    network: {kind: mlp, width: 128}    # of ArenaRLModule; left out: RLlib's own networks
+    env_runners: {num_envs_per_env_runner: 16}
+
+Every other section is a method of AlgorithmConfig and its fields are that method's arguments, so that all of RLlib can
+be said, `grid_search` of Ray Tune included.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.appo import APPOConfig
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.sac import SACConfig
+
+from arena.training.algorithm import TensorPPOConfig, shared_policy
+from arena.training.learner import NormalisingPPOLearner
+from arena.training.registration import register_envs
+from arena.training.rl_module import module_spec
+
+ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
+    "PPO": PPOConfig,
+    "SAC": SACConfig,
+    "APPO": APPOConfig,
+    "TensorPPO": TensorPPOConfig,
+}
+
+
+def own_policy(agent_id: str, episode: Any, **kwargs: Any) -> str:
+    """The mapping in which every seat has a module of its name."""
+    return agent_id
+
+
+def read_rllib_config(path: Path) -> AlgorithmConfig:
+    """The config of a file, with the environments registered; ValueError says what cannot be used."""
+    try:
+        sections = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(sections, dict) or not all(isinstance(name, str) for name in sections):
+        raise ValueError(f"{path}: expected sections, each with fields")
+    try:
+        return make_rllib_config(sections)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def make_rllib_config(sections: Mapping[str, Any]) -> AlgorithmConfig:
+    """The config that sections describe."""
+    register_envs()
+    rest = dict(sections)
+    name, policies, network = rest.pop("algorithm", None), rest.pop("policies", "shared"), rest.pop("network", None)
+    if name not in ALGORITHMS:
+        raise ValueError(f"algorithm is {name!r}, expected one of {', '.join(ALGORITHMS)}")
+    config = ALGORITHMS[name]()
+    if network is not None:
+        config.rl_module(rl_module_spec=module_spec(**network))
+        if name == "PPO":
+            config.learners(learner_class=NormalisingPPOLearner)
+    _assign_policies(config, policies, rest.get("environment", {}))
+    for section, fields in rest.items():
+        method = getattr(config, section, None)
+        if section.startswith("_") or not callable(method) or not isinstance(fields, dict):
+            raise ValueError(f"unknown section {section!r}, expected a method of AlgorithmConfig with its arguments")
+        method(**fields)
+    return config
+
+
+def _assign_policies(config: AlgorithmConfig, policies: str, environment: Mapping[str, Any]) -> None:
+    if policies == "shared":
+        config.multi_agent(policies={"shared"}, policy_mapping_fn=shared_policy)
+    elif policies == "per_agent":
+        num_agents = environment["env_config"]["num_agents"]
+        config.multi_agent(policies={f"trader_{seat}" for seat in range(num_agents)}, policy_mapping_fn=own_policy)
+    else:
+        raise ValueError(f"policies is {policies!r}, expected shared or per_agent")

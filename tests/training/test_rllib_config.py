@@ -1,0 +1,77 @@
+"""Configs of RLlib's algorithms from files."""
+
+from pathlib import Path
+
+import pytest
+from ray.rllib.algorithms.sac import SACConfig
+
+from arena.training.algorithm import TensorPPOConfig
+from arena.training.rl_module import ArenaRLModule, make_network
+from arena.training.rllib_config import make_rllib_config, read_rllib_config
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "train"
+
+
+def test_the_shipped_files_are_valid():
+    stock, off_policy, tensor = (
+        read_rllib_config(CONFIGS / f"{n}.yaml") for n in ("stock_ppo", "stock_sac", "tensor_ppo")
+    )
+    for config in (stock, off_policy, tensor):
+        config.validate()
+    assert isinstance(off_policy, SACConfig)
+    assert isinstance(tensor, TensorPPOConfig)
+    assert stock.rl_module_spec.module_class is tensor.rl_module_spec.module_class is ArenaRLModule
+    for name in ("clip_param", "lambda_", "vf_loss_coeff", "vf_clip_param", "use_kl_loss", "grad_clip", "lr", "gamma"):
+        assert getattr(stock, name) == getattr(tensor, name), name
+
+
+def test_a_policy_for_all_or_one_each():
+    sections = {"algorithm": "PPO", "environment": {"env": "arena", "env_config": {"num_agents": 3}}}
+    assert set(make_rllib_config(sections).policies) == {"shared"}
+    config = make_rllib_config(sections | {"policies": "per_agent"})
+    assert set(config.policies) == {"trader_0", "trader_1", "trader_2"}
+    assert config.policy_mapping_fn("trader_2", None) == "trader_2"
+
+
+def test_sections_are_methods_and_tune_searches_in_them():
+    config = make_rllib_config({"algorithm": "TensorPPO", "training": {"lr": {"grid_search": [1e-3, 1e-4]}}})
+    assert config.to_dict()["lr"] == {"grid_search": [1e-3, 1e-4]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a list", "expected sections"),
+        ("algorithm: DQN", "expected one of PPO, SAC, APPO, TensorPPO"),
+        ("{algorithm: PPO, trainings: {lr: 1.0}}", "unknown section 'trainings'"),
+        ("{algorithm: PPO, policies: many}", "expected shared or per_agent"),
+        ("{algorithm: PPO, training: {learning_rate: 1.0}}", "learning_rate"),
+        ("{algorithm: PPO, training: 3}", "unknown section 'training'"),
+    ],
+)
+def test_what_cannot_be_used_is_said(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        read_rllib_config(path)
+    assert "config.yaml" in str(error.value)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_rllib_config(tmp_path / "none.yaml")
+
+
+def test_the_tensor_path_refuses_what_it_cannot_do():
+    config = TensorPPOConfig().environment("arena_tensor")
+    with pytest.raises(ValueError, match="number of steps T"):
+        config.copy().env_runners(rollout_fragment_length="auto").validate()
+    with pytest.raises(ValueError, match="leave it out"):
+        config.copy().training(train_batch_size_per_learner=1000).validate()
+    with pytest.raises(ValueError, match="multiple of num_learners"):
+        config.copy().learners(num_learners=3).validate()
+
+
+def test_an_unknown_network_is_refused():
+    with pytest.raises(ValueError, match="expected one of mlp, assets"):
+        make_network("cnn", 10, 2, {})
