@@ -1,12 +1,15 @@
 """PPO of RLlib over tensor environments: TensorEnvRunners sample, TensorPPOLearners learn, the rest is stock."""
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import ray
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -20,6 +23,8 @@ from ray.rllib.utils.metrics import (
 
 from arena.training.experience import join
 from arena.training.learner import TensorPPOLearner
+from arena.training.opponents import Opponent
+from arena.training.outcomes import Wins, add_up
 from arena.training.rl_module import module_spec
 from arena.training.tensor_runner import TensorEnvRunner, is_trained
 
@@ -114,21 +119,65 @@ class ResidentPPOLearner(TensorPPOLearner):
             config.debugging(seed=config.seed + 1_000_003 * (self._learner_index or 0))
         self.runner = TensorEnvRunner(config=config, device=self._device)
 
-    def roll_out_and_update(self, **settings: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Metrics of the runner and of the learner; settings as in `update`."""
+    def roll_out_and_update(self, **settings: Any) -> tuple[dict[str, Any], Wins, dict[str, Any]]:
+        """Metrics of the runner, who won, and metrics of the learner; settings as in `update`."""
         self.runner.config.policy_mapping_fn = self.config.policy_mapping_fn
         self.runner.module = {module_id: module.unwrapped() for module_id, module in self.module.items()}
         (experience,) = self.runner.sample()
-        return self.runner.get_metrics(), self.update(batch=experience, **settings)
+        return self.runner.get_metrics(), experience.outcomes, self.update(batch=experience, **settings)
 
 
 class TensorPPO(PPO):
-    """PPO whose iterations pass rollouts of tensors."""
+    """PPO whose iterations pass rollouts of tensors.
+
+    Opponents that are set here play where training samples; evaluation keeps those of the env_config, a fixed measure.
+    They are no part of a checkpoint: whoever keeps the pool sets it again after a restore.
+    """
+
+    _pool: tuple[Opponent, ...] = ()
+    _wins: Wins = {}  # noqa: RUF012 - replaced, never written into
 
     @classmethod
     def get_default_config(cls) -> TensorPPOConfig:
         """TensorPPOConfig()."""
         return TensorPPOConfig()
+
+    def set_opponents(self, pool: Sequence[Opponent]) -> None:
+        """Who plays from each market's next episode on."""
+        self._pool = tuple(pool)
+        self._send_pool(self.env_runner_group)
+
+    def weigh_opponents(self, weights: Mapping[str, float]) -> None:
+        """How often each of those that are set is drawn."""
+        self._pool = tuple(opponent._replace(weight=weights[opponent.name]) for opponent in self._pool)
+        weigh = partial(_weigh_opponents, weights=dict(weights))
+        if not all(self._on_samplers(weigh, self.env_runner_group)):
+            self._send_pool(self.env_runner_group)  # a runner was started anew, unnoticed
+
+    def drain_outcomes(self) -> Wins:
+        """Who finished ahead of whom in the training episodes that ended since the last call."""
+        wins, self._wins = self._wins, {}
+        return wins
+
+    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
+        """Also gives the pool to runners that were started anew."""
+        restored = super().restore_env_runners(env_runner_group)
+        if restored and self._pool and env_runner_group is self.env_runner_group:
+            self._send_pool(env_runner_group, remote_worker_ids=restored, local_env_runner=False)
+        return restored
+
+    def _send_pool(self, group: EnvRunnerGroup, **chosen: Any) -> None:
+        self._on_samplers(partial(_set_opponents, pool=ray.put(self._pool)), group, **chosen)
+
+    def _on_samplers(self, function: Callable[[Any], Any], group: EnvRunnerGroup, **chosen: Any) -> list[Any]:
+        """function(runner) of every runner that samples for training, wherever it is."""
+        if not self.config.resident:
+            return group.foreach_env_runner(function, **chosen)
+        results = list(self.learner_group.foreach_learner(partial(_on_own_runner, function=function)))
+        for result in results:
+            if not result.ok:
+                raise result.get()
+        return [result.get() for result in results]
 
     def training_step(self) -> None:
         """Sample, update, hand out the weights."""
@@ -152,6 +201,7 @@ class TensorPPO(PPO):
             self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             experience = join(experiences)
+            self._wins = add_up([self._wins, experience.outcomes])
             parts = experience.split(self.config.num_learners) if self.config.num_learners > 1 else [experience]
             handed = {"batches": parts} if self.config.num_learners else {"batch": experience}
             learned = self.learner_group.update(**handed, timesteps=self._timesteps(), **settings)
@@ -163,8 +213,10 @@ class TensorPPO(PPO):
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             roll = partial(_roll_out_and_update, timesteps=self._timesteps(), **settings)
             results = [result.get() for result in self.learner_group.foreach_learner(roll)]
-            self.metrics.aggregate([sampled for sampled, _ in results], key=ENV_RUNNER_RESULTS)
-            self.metrics.aggregate([learned for _, learned in results], key=LEARNER_RESULTS)
+            sampled, wins, learned = zip(*results)
+            self.metrics.aggregate(list(sampled), key=ENV_RUNNER_RESULTS)
+            self.metrics.aggregate(list(learned), key=LEARNER_RESULTS)
+            self._wins = add_up([self._wins, *wins])
         if self.eval_env_runner_group is None:
             return  # evaluation hands out the weights to its own runners
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
@@ -182,5 +234,17 @@ class TensorPPO(PPO):
         return {NUM_ENV_STEPS_SAMPLED_LIFETIME: steps}
 
 
-def _roll_out_and_update(learner: ResidentPPOLearner, **settings: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _roll_out_and_update(learner: ResidentPPOLearner, **settings: Any) -> tuple[dict[str, Any], Wins, dict[str, Any]]:
     return learner.roll_out_and_update(**settings)
+
+
+def _on_own_runner(learner: ResidentPPOLearner, function: Callable[[TensorEnvRunner], Any]) -> Any:
+    return function(learner.runner)
+
+
+def _set_opponents(runner: TensorEnvRunner, pool: ray.ObjectRef) -> None:
+    runner.set_opponents(ray.get(pool))
+
+
+def _weigh_opponents(runner: TensorEnvRunner, weights: dict[str, float]) -> bool:
+    return runner.weigh_opponents(weights)

@@ -14,6 +14,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
 from arena.training.loss import Batch
+from arena.training.outcomes import Wins, add_up
 from arena.training.types import Rollout
 
 
@@ -22,10 +23,12 @@ class Experience:
 
     Tensors stay where they are within a process, and travel between processes as NumPy arrays, which Ray copies least.
     num_env_steps  market steps, those of all runners
+    outcomes       who finished ahead of whom in the episodes that ended; they share the fate of the rollouts, so that
+                   what is counted is what was trained on: neither games of a runner that died, nor of evaluation
     """
 
-    def __init__(self, rollouts: dict[str, list[Rollout]], num_env_steps: int) -> None:
-        self.rollouts, self.num_env_steps = rollouts, num_env_steps
+    def __init__(self, rollouts: dict[str, list[Rollout]], num_env_steps: int, outcomes: Wins | None = None) -> None:
+        self.rollouts, self.num_env_steps, self.outcomes = rollouts, num_env_steps, outcomes or {}
 
     def env_steps(self) -> int:
         """As RLlib counts them."""
@@ -40,7 +43,7 @@ class Experience:
         return self._map(lambda x, axis: x.to(device))
 
     def split(self, num_parts: int) -> list["Experience"]:
-        """Parts with equally many markets of every rollout; views."""
+        """Parts with equally many markets of every rollout; views, without outcomes."""
 
         def part(number: int) -> "Experience":
             piece = self._map(lambda x, axis: x.tensor_split(num_parts, axis)[number])
@@ -63,7 +66,7 @@ class Experience:
             return rollout._replace(**{name: function(x, 0 if name == "last_obs" else 1) for name, x in fields.items()})
 
         rollouts = {module_id: [mapped(rollout) for rollout in parts] for module_id, parts in self.rollouts.items()}
-        return Experience(rollouts, self.num_env_steps)
+        return Experience(rollouts, self.num_env_steps, self.outcomes)
 
 
 def join(experiences: list[Experience]) -> Experience:
@@ -73,7 +76,11 @@ def join(experiences: list[Experience]) -> Experience:
         module_id: [rollout for experience in experiences for rollout in experience.rollouts.get(module_id, [])]
         for module_id in module_ids
     }
-    return Experience(rollouts, sum(experience.num_env_steps for experience in experiences))
+    return Experience(
+        rollouts,
+        sum(experience.num_env_steps for experience in experiences),
+        add_up(experience.outcomes for experience in experiences),
+    )
 
 
 def of_seats(rollout: Rollout, seats: list[int]) -> Rollout:

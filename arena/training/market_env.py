@@ -1,13 +1,13 @@
 """The market as a training environment: some seats learn, scripted agents and frozen policies play the others.
 
 Markets are split into groups. A group has rules and windows of bars of its own, drawn anew every few episodes, and in
-every episode opponents drawn from a pool. Learners sit in the first seats; only their rows are returned.
+every episode opponents drawn from a pool. Learners sit in the first seats; only their rows are returned. The last of
+the learners may be exploiters, who are paid for doing better than the other learners in their market.
 
 Axes: B markets, N learners, O opponents, A assets, F features.
 """
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -25,11 +25,14 @@ from arena.forecast.live import NS_PER_US
 from arena.forecast.loading import load_forecaster
 from arena.forecast.table import build_tables
 from arena.forecast.types import Forecaster
-from arena.training.rewards import RewardParams, begin_episode, step_reward
+from arena.training.outcomes import LEARNER, Scoreboard, Wins
+from arena.training.pool import Pool, by_name, check_weights
+from arena.training.rewards import RewardParams, begin_episode, exploiters_reward, step_reward
 from arena.training.types import EnvStep
 from arena.training.windows import WindowSource
 
 Range = tuple[float, float]
+Opponents = Sequence[Agent] | Mapping[str, Agent]  # by name, where who won against whom is of interest
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class EnvParams:
 
     num_markets: int = 256  # B
     num_learners: int = 1  # N
+    num_exploiters: int = 0  # of the N, the last: paid their reward less the mean reward of the others in the market
     num_opponents: int = 0  # O
     num_groups: int = 1
     num_windows: int = 256  # that a group draws its episodes from
@@ -76,6 +80,11 @@ class EnvParams:
             )
         if self.num_learners < 1 or self.num_opponents < 0 or self.num_windows < 1 or self.refresh < 0:
             raise ValueError("expected num_learners and num_windows >= 1, num_opponents and refresh >= 0")
+        if not 0 <= self.num_exploiters < self.num_learners:
+            raise ValueError(
+                f"num_exploiters is {self.num_exploiters}, expected 0 to {self.num_learners - 1}: they are of the "
+                f"{self.num_learners} learners, and one at least must be there to be exploited"
+            )
 
 
 class MarketEnv:
@@ -83,7 +92,7 @@ class MarketEnv:
 
     params     of the environment      market  the rules, before `params.domain` changes them
     source     of the windows of bars
-    opponents  the pool: an episode seats `num_opponents` of them, each once while there are enough
+    opponents  the pool: an episode seats `num_opponents` of them, each once while there are enough, all as likely
     seed       of windows, rules, opponents and their random numbers
     compile    torch.compile the step; the rules then stay those of the first draw, as each would compile anew
     """
@@ -93,7 +102,7 @@ class MarketEnv:
         params: EnvParams,
         market: MarketParams,
         source: WindowSource,
-        opponents: Sequence[Agent] = (),
+        opponents: Opponents = (),
         *,
         seed: int = 0,
         compile: bool = False,
@@ -101,20 +110,36 @@ class MarketEnv:
     ) -> None:
         self.params = params
         generator = torch.Generator().manual_seed(seed)
-        _check_pool(params, opponents)
+        pool = by_name(opponents)
+        _check_pool(params, pool)
+        self._board = Scoreboard(device)
         self._groups = [
-            _Group(params, market, source, opponents, generator, compile, device) for _ in range(params.num_groups)
+            _Group(params, market, source, pool, generator, self._board, compile, device)
+            for _ in range(params.num_groups)
         ]
         self.num_markets, self.num_agents = params.num_markets, params.num_learners
         self.num_assets, self.episode_length = self._groups[0].num_assets, self._groups[0].episode_length
         self.num_asset_features = len(layout(market, 1)) - NUM_SEAT_FEATURES + params.history_length
         self.obs_dim = self.num_asset_features * self.num_assets + NUM_SEAT_FEATURES
 
-    def set_opponents(self, opponents: Sequence[Agent]) -> None:
-        """Another pool; who plays now plays on until the episode ends."""
-        _check_pool(self.params, opponents)
+    def set_opponents(self, opponents: Opponents, weights: Mapping[str, float] | None = None) -> None:
+        """Another pool; who plays now plays on until the episode ends.
+
+        weights  by name, in proportion to which they are drawn; None: all alike
+        """
+        pool = by_name(opponents)
+        _check_pool(self.params, pool)
+        check_weights(pool, weights)
         for group in self._groups:
-            group.set_pool(opponents)
+            group.pool.set(pool, weights)
+
+    def outcomes(self) -> Wins:
+        """Who finished ahead of whom in the episodes that ended since the last call: all pairs of seats of a market.
+
+        The learners are one player, LEARNER, the exploiters are exploiter_0 ...; without opponents and exploiters
+        there is nothing to compare.
+        """
+        return self._board.drain()
 
     def reset(self) -> Tensor:
         """Begin an episode in every market: obs [B, N, F]."""
@@ -137,23 +162,21 @@ class _Group:
         params: EnvParams,
         market: MarketParams,
         source: WindowSource,
-        opponents: Sequence[Agent],
+        opponents: Mapping[str, Agent],
         generator: torch.Generator,
+        board: Scoreboard,
         compile: bool,
         device: torch.device | str,
     ) -> None:
-        self._params, self._rules, self._source = params, market, source
+        self._params, self._rules, self._source, self._board = params, market, source, board
         self._generator, self._compile, self._device = generator, compile, device
         self._factors = self._draw_factors()
         self._episodes = 0
-        self.set_pool(opponents)
+        self.pool = Pool()
+        self.pool.set(opponents, None)
         self._scenarios = source.draw(params.num_windows, generator)
         self._build()
         self.num_assets, self.episode_length = self._market.num_assets, self._market.episode_length
-
-    def set_pool(self, opponents: Sequence[Agent]) -> None:
-        """Copies, because an agent may remember what it saw."""
-        self._pool = copy.deepcopy(list(opponents))
 
     def reset(self) -> Tensor:
         """obs [B / G, N, F]."""
@@ -184,10 +207,13 @@ class _Group:
             expected = (mean[market.windows, bar] for mean in self._means)  # [B, A] of the open and of the close
             luck = surprise(before, quotes, market.state, *expected)[:, :learners] / market.initial_nav.unsqueeze(-1)
         reward, self._reward_state = step_reward(self._params.reward, self._reward_state, wealth, self._wealth(), luck)
+        reward = exploiters_reward(reward, self._params.num_exploiters)
         terminated = made.terminated[:, :learners]
         final_obs = obs = self._obs() if self._params.history_length else made.obs[:, :learners]
         ended = market.steps_taken == market.episode_length
         if ended:
+            if len(set(self._players)) > 1:
+                self._board.add(self._players, market.state.nav)
             obs = self.reset()
         truncated = torch.full_like(terminated, ended)
         return EnvStep(obs, reward, terminated, truncated, final_obs, self._market.state.alive[:, :learners])
@@ -230,19 +256,18 @@ class _Group:
 
     def _seat_opponents(self) -> None:
         """Draw who plays this episode."""
-        count, pool = self._params.num_opponents, self._pool
-        chosen: list[int] = []
-        while len(chosen) < count:
-            chosen += torch.randperm(len(pool), generator=self._generator).tolist()
-        self._opponents = [pool[index] for index in chosen[:count]]
+        params = self._params
+        names, self._opponents = self.pool.draw(params.num_opponents, self._generator)
+        exploiters = [f"exploiter_{number}" for number in range(params.num_exploiters)]
+        self._players = [LEARNER] * (params.num_learners - params.num_exploiters) + exploiters + names
         for agent in self._opponents:
             agent.reset()
 
     def _needs(self) -> tuple[int, tuple[str, ...]]:
         """Displayed bars and forecasters that learners and pool ask for."""
         own = self._params.history_length
-        lengths = [own + 1 if own else 0, *(agent.history_length for agent in self._pool)]
-        specs = {self._params.forecaster, *(_forecaster(agent) for agent in self._pool)} - {""}
+        lengths = [own + 1 if own else 0, *(agent.history_length for agent in self.pool.agents)]
+        specs = {self._params.forecaster, *(_forecaster(agent) for agent in self.pool.agents)} - {""}
         return max(lengths), tuple(sorted(specs))
 
     def _build(self) -> None:
@@ -298,6 +323,6 @@ def _forecaster(agent: Agent) -> str:
     return getattr(agent, "forecaster", "")
 
 
-def _check_pool(params: EnvParams, opponents: Sequence[Agent]) -> None:
+def _check_pool(params: EnvParams, opponents: Mapping[str, Agent]) -> None:
     if params.num_opponents and not opponents:
         raise ValueError(f"num_opponents is {params.num_opponents}, expected at least one agent to play them")

@@ -73,6 +73,17 @@ def step_reward(
     return params.scale * reward, state
 
 
+def exploiters_reward(reward: Tensor, num_exploiters: int) -> Tensor:
+    """Rewards [B, N] of which the last `num_exploiters` are taken relative to the mean of the others in their market.
+
+    An exploiter that trades as the others do earns 0, and so does one that gains where all gain.
+    """
+    if not num_exploiters:
+        return reward
+    main, own = reward[:, :-num_exploiters], reward[:, -num_exploiters:]
+    return torch.cat([main, own - main.mean(1, keepdim=True)], 1)
+
+
 def differential_sharpe(
     params: RewardParams, mean: Tensor, square: Tensor, simple_return: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:

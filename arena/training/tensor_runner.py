@@ -4,7 +4,7 @@ Axes: T time, B markets, N agents, A assets, F features.
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,13 +41,17 @@ from ray.rllib.utils.metrics import (
 from ray.tune.registry import ENV_CREATOR, _global_registry
 from torch import Tensor
 
+from arena.agents.types import Agent
 from arena.training.episodes import Finished, follow, none_running
 from arena.training.experience import Experience, of_seats
+from arena.training.opponents import Opponent, OpponentEnv, load_opponent
+from arena.training.outcomes import LEARNER, Wins, against
 from arena.training.rl_module import ArenaRLModule
 from arena.training.rollout import allocate, begin, collect
 from arena.training.types import Rollout, TensorEnv
 
 Seats = dict[str, list[int]]  # by module id
+WIN_SHARE = "win_share"  # metric, by the name of an opponent: how often the learners finished ahead of it
 
 
 class SeatPolicy:
@@ -95,6 +99,7 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
         self._weights_seq_no = 0
         self._needs_initial_reset = True
         self._buffers: Rollout | None = None
+        self._opponents: dict[str, tuple[Opponent, Agent]] = {}  # none: those of the env_config play
         self._generator = torch.Generator(device=self._device)
         if self._seed is None:
             self._generator.seed()
@@ -110,9 +115,10 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
         creator: Callable[[EnvContext], TensorEnv] = _global_registry.get(ENV_CREATOR, self.config.env)
         # A runner beside learners that roll out themselves is only asked for its spaces.
         only_spaces = getattr(self.config, "resident", False) and not self.config.in_evaluation
+        fewest = self.config.env_config.get("num_groups", 1)  # a market in each group
         settings = {
             **self.config.env_config,
-            "num_markets": 1 if only_spaces else self.config.num_envs_per_env_runner,
+            "num_markets": fewest if only_spaces else self.config.num_envs_per_env_runner,
             "device": str(self._device),
             "seed": int(torch.randint(2**31, (), generator=self._generator, device=self._device)),
         }
@@ -120,6 +126,7 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
         self.env = creator(context)
         self.agents = [f"trader_{seat}" for seat in range(self.env.num_agents)]
         self._needs_initial_reset, self._buffers = True, None
+        self._seat_opponents()
 
     def make_module(self) -> None:
         """Build the modules that act, without critics."""
@@ -160,15 +167,38 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
         if num_episodes is not None:
             ended, steps = 0, 0
             while ended < num_episodes:
-                ended += self._roll(policy, length, seats)[1]
+                _, count, _ = self._roll(policy, length, seats)
+                ended += count
                 steps += length * self.env.num_markets
             self._needs_initial_reset = True  # training goes on with episodes of its own
             return [Experience({}, steps)]
         if num_timesteps is not None:
             length = -(-num_timesteps // self.env.num_markets)
-        rollout, _ = self._roll(policy, length, seats)
+        rollout, _, wins = self._roll(policy, length, seats)
         rollouts = {mid: [of_seats(rollout, places)] for mid, places in seats.items() if is_trained(self.config, mid)}
-        return [Experience(rollouts, length * self.env.num_markets)]
+        return [Experience(rollouts, length * self.env.num_markets, wins)]
+
+    def set_opponents(self, pool: Sequence[Opponent]) -> None:
+        """Who may play from the next episode on, in place of those of the env_config; loads only those that are new."""
+        if self.env is None:
+            return  # the local runner beside remote ones seats nobody
+        before = self._opponents
+        self._opponents = {}
+        for opponent in pool:
+            known, agent = before.get(opponent.name, (None, None))
+            if agent is None or known is None or known._replace(weight=opponent.weight) != opponent:
+                agent = load_opponent(opponent, self._device)
+            self._opponents[opponent.name] = (opponent, agent)
+        self._seat_opponents()
+
+    def weigh_opponents(self, weights: Mapping[str, float]) -> bool:
+        """How often each of them is to play. False: this runner has others, as one has that was started anew."""
+        if self.env is None:
+            return True
+        if weights.keys() != self._opponents.keys():
+            return False
+        self.set_opponents([known._replace(weight=weights[name]) for name, (known, _) in self._opponents.items()])
+        return True
 
     def get_metrics(self) -> dict[str, Any]:
         """What was logged since the last call."""
@@ -228,17 +258,25 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
             seats.setdefault(self.config.policy_mapping_fn(agent, None), []).append(seat)
         return seats
 
-    def _roll(self, policy: SeatPolicy, length: int, seats: Seats) -> tuple[Rollout, int]:
-        """A rollout, logged, and how many episodes ended in it."""
+    def _seat_opponents(self) -> None:
+        if not self._opponents:
+            return
+        assert isinstance(self.env, OpponentEnv), f"{type(self.env).__name__} has no seats for opponents"
+        agents = {name: agent for name, (_, agent) in self._opponents.items()}
+        self.env.set_opponents(agents, {name: known.weight for name, (known, _) in self._opponents.items()})
+
+    def _roll(self, policy: SeatPolicy, length: int, seats: Seats) -> tuple[Rollout, int, Wins]:
+        """A rollout, logged, how many episodes ended in it, and who won them."""
         assert self.env is not None
         if self._buffers is None or len(self._buffers.reward) != length:
             self._buffers = allocate(self.env, self._stream, length)
         rollout, self._stream = collect(self.env, policy, self._stream, self._buffers, self._generator)
         finished, self._running = follow(self._running, rollout, self._stream.alive)
-        self._log(length, finished, seats)
-        return rollout, len(finished.length)
+        wins = self.env.outcomes() if rollout.final_steps and isinstance(self.env, OpponentEnv) else {}
+        self._log(length, finished, wins, seats)
+        return rollout, len(finished.length), wins
 
-    def _log(self, length: int, finished: Finished, seats: Seats) -> None:
+    def _log(self, length: int, finished: Finished, wins: Wins, seats: Seats) -> None:
         """One number of each kind for all markets: a call of the logger costs as much as many market steps."""
         assert self.env is not None
         markets, log = self.env.num_markets, self.metrics.log_value
@@ -271,6 +309,10 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
             log((EPISODE_AGENT_RETURN_MEAN, agent), value, window=window)
         for module_id, places in seats.items():
             log((EPISODE_MODULE_RETURN_MEAN, module_id), sum(of_agents[seat] for seat in places), window=window)
+        for name, met in (
+            against(wins, LEARNER).items() if not self._opponents else ()
+        ):  # those that were set come and go
+            log((WIN_SHARE, name), met.wins / met.games, window=window)
 
 
 def is_trained(config: AlgorithmConfig, module_id: str) -> bool:
