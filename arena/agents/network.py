@@ -34,13 +34,9 @@ class Normaliser(nn.Module):
         self.register_buffer("mean", torch.zeros(num_features))
         self.register_buffer("var", torch.ones(num_features))
 
-    def forward(
-        self, x: Tensor, first: int = 0, bound: float = OBS_BOUND, min_variance: float = MIN_VARIANCE
-    ) -> Tensor:
-        """x [..., K], the features from the one numbered `first` on."""
-        last = first + x.size(-1)  # constants are arguments because TorchScript knows no globals
-        scale = torch.rsqrt(self.var[first:last] + min_variance)
-        return ((x - self.mean[first:last]) * scale).clamp(-bound, bound)
+    def forward(self, x: Tensor, bound: float = OBS_BOUND) -> Tensor:
+        """x [..., F]."""
+        return ((x - self.mean) * _inverse_std(self.var)).clamp(-bound, bound)
 
 
 class MlpPolicy(nn.Module):
@@ -80,8 +76,8 @@ class MlpPolicy(nn.Module):
 class AssetEncoder(nn.Module):
     """One encoder for all assets, and a summary of the market: permuting the assets permutes its answer.
 
-    The summary is the mean and the maximum over assets of what the encoder finds, so it has one size for any number of
-    them. Zaheer, Kottur, Ravanbakhsh, Poczos, Salakhutdinov, Smola (2017), "Deep Sets", NeurIPS.
+    The summary is the mean over assets of what the encoder finds, so it has one size for any number of them. Zaheer,
+    Kottur, Ravanbakhsh, Poczos, Salakhutdinov, Smola (2017), "Deep Sets", NeurIPS.
     """
 
     history_length: int
@@ -96,13 +92,13 @@ class AssetEncoder(nn.Module):
         self.deep = _linear(width, width)
 
     def forward(self, assets: Tensor, seat: Tensor) -> tuple[Tensor, Tensor]:
-        """Found per asset [..., A, W] and the summary [..., 2 W], from assets [..., A, P] and seat [..., S]."""
+        """Found per asset [..., A, W] and the summary [..., W], from assets [..., A, P] and seat [..., S]."""
         if self.filters is not None:
             now = assets.size(-1) - self.history_length
             assets = torch.cat([assets[..., :now], torch.tanh(self.filters(assets[..., now:]))], -1)
         found = torch.tanh(self.own(assets) + self.seat(seat).unsqueeze(-2))
         found = torch.tanh(self.deep(found))
-        return found, torch.cat([found.mean(-2), found.amax(-2)], -1)
+        return found, found.mean(-2)
 
 
 class AssetPolicy(nn.Module):
@@ -136,9 +132,9 @@ class AssetPolicy(nn.Module):
         self.actor = AssetEncoder(num_asset_features, num_seat_features, history_length, width)
         self.critic = AssetEncoder(num_asset_features, num_seat_features, history_length, width)
         self.actor_own = _linear(width, width)
-        self.actor_market = _linear(2 * width, width)
+        self.actor_market = _linear(width, width)
         self.actor_mean = _linear(width, 1, MEAN_GAIN)
-        self.critic_market = _linear(2 * width, width)
+        self.critic_market = _linear(width, width)
         self.critic_value = _linear(width, 1, 1.0)
         self.log_std = nn.Parameter(torch.full((1,), log_std))
 
@@ -161,14 +157,18 @@ class AssetPolicy(nn.Module):
         assets, seat = self._split(obs)
         return self._value(assets, seat)
 
-    def _split(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+    def _split(self, obs: Tensor, bound: float = OBS_BOUND) -> tuple[Tensor, Tensor]:
         """Normalised numbers of the assets [..., A, P] and of the seat [..., S]."""
         features, seats = self.num_asset_features, self.num_seat_features
         num_assets = (obs.size(-1) - seats) // features
-        assets = obs[..., : features * num_assets].unflatten(-1, [features, num_assets]).transpose(-1, -2)
-        assets = torch.where(self.is_weight, assets * (num_assets / self.num_assets), assets)
-        seat = obs[..., features * num_assets :]
-        return self.normaliser(assets), self.normaliser(seat, features)
+        mean, scale = self.normaliser.mean, _inverse_std(self.normaliser.var)
+        proportion = torch.where(self.is_weight, num_assets / self.num_assets, 1.0)  # [P]
+        # As they lie in memory, one row of A numbers per feature: (x * proportion - mean) * scale in two passes.
+        assets = obs[..., : features * num_assets].unflatten(-1, [features, num_assets])
+        shift = (mean[:features] / proportion).unsqueeze(-1)
+        assets = ((assets - shift) * (scale[:features] * proportion).unsqueeze(-1)).clamp(-bound, bound)
+        seat = (obs[..., features * num_assets :] - mean[features:]) * scale[features:]
+        return assets.transpose(-1, -2), seat.clamp(-bound, bound)
 
     def _mean(self, assets: Tensor, seat: Tensor) -> Tensor:
         found, market = self.actor(assets, seat)
@@ -191,6 +191,13 @@ def _linear(num_inputs: int, num_outputs: int, gain: float = math.sqrt(2.0)) -> 
 def _two_layers(num_inputs: int, width: int, num_outputs: int, gain: float) -> nn.Sequential:
     hidden = (_linear(num_inputs, width), nn.Tanh(), _linear(width, width), nn.Tanh())
     return nn.Sequential(*hidden, _linear(width, num_outputs, gain))
+
+
+# Constants are arguments because TorchScript knows no globals.
+
+
+def _inverse_std(var: Tensor, min_variance: float = MIN_VARIANCE) -> Tensor:
+    return torch.rsqrt(var + min_variance)
 
 
 def _bounded(log_std: Tensor, low: float = LOG_STD_BOUNDS[0], high: float = LOG_STD_BOUNDS[1]) -> Tensor:
