@@ -43,7 +43,7 @@ def seat_league(config: TensorPPOConfig, params: LeagueParams) -> TensorPPOConfi
     )
     exploiters = [f"exploiter_{number}" for number in range(params.num_exploiters)]
     mapping = partial(seat_module, num_main=num_agents - params.num_exploiters)
-    return config.multi_agent(policies={MAIN, *exploiters}, policy_mapping_fn=mapping)
+    return config.multi_agent(policies=[MAIN, *exploiters], policy_mapping_fn=mapping)
 
 
 def seat_module(agent_id: str, episode: Any, *, num_main: int, **kwargs: Any) -> str:

@@ -12,6 +12,7 @@ from arena.envs.presets import preset
 from arena.envs.vector import VectorMarket
 from arena.training import windows
 from arena.training.market_env import Domain, EnvParams, MarketEnv
+from arena.training.outcomes import LEARNER, against
 from arena.training.rewards import RewardParams
 from arena.training.rollout import allocate, begin, collect
 from arena.training.windows import SyntheticSource
@@ -188,6 +189,94 @@ def test_a_pool_is_drawn_from_without_repetition_and_may_be_changed_between_epis
     assert [agent.weight for group in env._groups for agent in group._opponents] == [0.5] * 6
     with pytest.raises(ValueError, match="expected at least one agent"):
         env.set_opponents([])
+
+
+def test_named_opponents_are_drawn_by_weight():
+    """Two seats of five: who has a weight of 100 against 1 sits nearly always, and never twice in a market."""
+    names = "abcde"
+    env = MarketEnv(replace(PARAMS, num_opponents=2, num_groups=2), MARKET, SOURCE, [Watcher()])
+    env.set_opponents({name: Watcher() for name in names}, {name: 100.0 if name == "c" else 1.0 for name in names})
+    lineups = []
+    for _ in range(100):
+        env.reset()
+        lineups += [tuple(group._players[2:]) for group in env._groups]
+    assert all(len(set(lineup)) == 2 for lineup in lineups)
+    assert sum("c" in lineup for lineup in lineups) > 190
+    assert {name for lineup in lineups for name in lineup} == set(names)
+    for weights in ({"a": 1.0}, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": float("nan")}):
+        with pytest.raises(ValueError, match="the weight of opponent 'b'"):
+            env.set_opponents({"a": Watcher(), "b": Watcher()}, weights)
+
+
+def test_outcomes_count_episodes_times_opponents():
+    """Every learner meets every opponent of its market once an episode, and only when it ends."""
+    pool = {name: Watcher(weight) for name, weight in (("idle", 0.0), ("heavy", 0.3))}
+    env = MarketEnv(replace(PARAMS, num_opponents=2, num_groups=2), MARKET, SOURCE, pool)
+    env.reset()
+    assert env.outcomes() == {}
+    for u in actions(env, 2 * EPISODE + 3):
+        env.step(u)
+    met = against(env.outcomes(), LEARNER)
+    assert {name: outcome.games for name, outcome in met.items()} == {"idle": 2 * 4 * 2, "heavy": 2 * 4 * 2}
+    assert env.outcomes() == {}, "read once"
+
+
+def test_outcomes_are_those_of_the_final_navs():
+    env = MarketEnv(replace(PARAMS, num_opponents=1), MARKET, SOURCE, {"idle": Watcher(0.0)})
+    env.reset()
+    (group,) = env._groups
+    final = []
+    reset = group.reset
+    group.reset = lambda: (final.append(group._market.state.nav.clone()), reset())[1]
+    for u in actions(env, EPISODE):
+        env.step(u)
+    (nav,) = final  # [4, 3]
+    wins = (nav[:, :2] > nav[:, 2:]).sum() + 0.5 * (nav[:, :2] == nav[:, 2:]).sum()
+    assert against(env.outcomes(), LEARNER)["idle"] == (8.0, float(wins))
+    for _ in range(EPISODE):
+        env.step(torch.zeros(4, 2, ASSETS))
+    assert against(env.outcomes(), LEARNER)["idle"] == (8.0, 4.0), "ties are half won"
+
+
+def test_who_left_the_pool_is_counted_for_the_episode_that_it_played():
+    env = MarketEnv(replace(PARAMS, num_opponents=1), MARKET, SOURCE, {"before": Watcher(0.1)})
+    env.reset()
+    env.step(actions(env, 1)[0])
+    env.set_opponents({"after": Watcher(0.2)}, {"after": 1.0})
+    for u in actions(env, 2 * EPISODE - 1):
+        env.step(u)
+    assert {name: met.games for name, met in against(env.outcomes(), LEARNER).items()} == {"before": 8, "after": 8}
+
+
+def test_a_member_that_stays_keeps_its_copy():
+    stays, env = Watcher(0.1), MarketEnv(replace(PARAMS, num_opponents=1), MARKET, SOURCE, [Watcher()])
+    env.set_opponents({"stays": stays, "goes": Watcher()}, {"stays": 1.0, "goes": 1.0})
+    (group,) = env._groups
+    before = group.pool.agents[0]
+    env.set_opponents({"comes": Watcher(), "stays": stays}, {"stays": 0.5, "comes": 0.5})
+    assert group.pool.agents[1] is before is not stays
+    env.set_opponents({"stays": Watcher(0.1)}, {"stays": 1.0})
+    assert group.pool.agents[0] is not before, "another agent under the same name"
+
+
+def test_an_exploiter_is_paid_what_it_earns_beyond_the_learners_of_its_market():
+    scenarios = a_window()
+    plain, exploited = (
+        MarketEnv(replace(PARAMS, num_learners=4, num_exploiters=count), MARKET, Source(scenarios)) for count in (0, 1)
+    )
+    plain.reset()
+    exploited.reset()
+    for u in actions(plain, EPISODE):
+        usual, paid = plain.step(u), exploited.step(u)
+        assert torch.equal(paid.reward[:, :3], usual.reward[:, :3])
+        expected = usual.reward[:, 3] - usual.reward[:, :3].mean(1)
+        torch.testing.assert_close(paid.reward[:, 3], expected, rtol=0, atol=1e-7)
+        assert torch.equal(paid.final_obs, usual.final_obs)
+    assert plain.outcomes() == {}
+    assert against(exploited.outcomes(), LEARNER)["exploiter_0"].games == 4 * 3
+    for count in (-1, 4):
+        with pytest.raises(ValueError, match="expected 0 to 3"):
+            replace(PARAMS, num_learners=4, num_exploiters=count)
 
 
 def test_without_luck_growth_is_the_same_on_average_and_far_less_noisy():

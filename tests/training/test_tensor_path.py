@@ -12,6 +12,18 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env import INPUT_ENV_SPACES
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED, NUM_EPISODES, WEIGHTS_SEQ_NO
 from ray.rllib.utils.postprocessing.value_predictions import compute_value_targets
+from rllib_setup import (
+    AGENTS,
+    ASSETS,
+    EPISODE,
+    MARKETS,
+    STEPS,
+    SYNTHETIC,
+    assert_same,
+    stock_config,
+    tensor_config,
+    weights,
+)
 
 from arena.data.synthetic import generate
 from arena.data.synthetic_params import SyntheticParams
@@ -24,14 +36,9 @@ from arena.training.loss import LossParams, ppo_loss
 from arena.training.market_env import EnvParams, MarketEnv
 from arena.training.ppo_loop import make_batch
 from arena.training.rewards import RewardParams
-from arena.training.rllib_config import make_rllib_config
 from arena.training.tensor_runner import TensorEnvRunner
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
-
-AGENTS, ASSETS, EPISODE, MARKETS, STEPS = 2, 2, 6, 8, 4
-SYNTHETIC = {"num_assets": ASSETS, "num_bars": 60 + EPISODE}
-NETWORK = {"kind": "mlp", "width": 8}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,39 +47,6 @@ def local_ray():
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
-
-
-def tensor_config(**sections):
-    """A few milliseconds an iteration."""
-    return make_rllib_config(
-        {
-            "algorithm": "TensorPPO",
-            "environment": {
-                "env": "arena_tensor",
-                "env_config": {"num_agents": AGENTS, "synthetic": SYNTHETIC, "num_windows": 4},
-            },
-            "network": NETWORK,
-            "env_runners": {"num_envs_per_env_runner": MARKETS, "rollout_fragment_length": STEPS},
-            "training": {"minibatch_size": 32, "lr": 3e-3},
-            "debugging": {"seed": 3},
-            **sections,
-        }
-    )
-
-
-def stock_config():
-    return make_rllib_config(
-        {
-            "algorithm": "PPO",
-            "environment": {
-                "env": "arena",
-                "env_config": {"num_agents": AGENTS, "synthetic": SYNTHETIC, "reach": 4.0},
-            },
-            "network": NETWORK,
-            "env_runners": {"num_env_runners": 0, "num_envs_per_env_runner": 2},
-            "training": {"train_batch_size_per_learner": 12, "minibatch_size": 12, "num_epochs": 1},
-        }
-    )
 
 
 @pytest.fixture
@@ -87,16 +61,6 @@ def build():
     yield make
     for algorithm in built:
         algorithm.stop()
-
-
-def weights(algorithm, module_id="shared"):
-    return algorithm.get_module(module_id).get_state()
-
-
-def assert_same(first, second):
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name], err_msg=name)
 
 
 def mean_actions(module):
