@@ -40,15 +40,17 @@ def check_agent(
     agent: Agent,
     name: str | None = None,
     num_markets: Sequence[int] = (1, 3),
-    num_assets: Sequence[int] = (1, 4, 50),
+    num_assets: Sequence[int] | None = None,
     dtypes: Sequence[torch.dtype] = (torch.float32, torch.float64),
-    num_modes: int = 3,
+    num_modes: int | None = None,
 ) -> None:
     """Raises ContractViolation, naming agent and clause, unless the agent keeps all clauses.
 
-    num_markets, num_assets  the B and A tried (an agent trained for one A is checked with that one)
-    num_modes                impact modes M of the markets it is meant for
+    num_markets, num_assets  the B and A tried; an agent that plays only some A says so in `asset_counts`
+    num_modes                impact modes M of the markets it is meant for; left out: its own `num_modes`, else 3
     """
+    num_assets = getattr(agent, "asset_counts", (1, 4, 50)) if num_assets is None else num_assets
+    num_modes = getattr(agent, "num_modes", 3) if num_modes is None else num_modes
     name = name or type(agent).__name__
     length = getattr(agent, "history_length", None)
     if not isinstance(length, int) or isinstance(length, bool) or length < 0:
@@ -75,7 +77,7 @@ def _check_episode(agent: Agent, name: str, where: str, episode: list[Observatio
         raise _violation(name, "reset", f"two plays from the same generator state differ ({where})")
     if drew:
         return
-    tolerance = BATCH_TOLERANCE[first.dtype]
+    tolerance = max(BATCH_TOLERANCE[first.dtype], BATCH_TOLERANCE.get(getattr(agent, "precision", first.dtype), 0.0))
     for market in range(first.shape[1]):
         alone, _ = _play(agent, name, where, [one_market(observation, market) for observation in episode])
         if not torch.allclose(alone[:, 0], first[:, market], rtol=tolerance, atol=tolerance):

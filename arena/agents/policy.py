@@ -4,20 +4,22 @@ A file holds the network's mean action alone (obs [..., F] -> u [..., A], float6
 training is said there too. It is written by `arena.training.export`.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from arena.data.types import CLOSE
-from arena.envs.observation import layout_hash
+from arena.envs.observation import layout, layout_hash
 from arena.envs.types import ImpactMode, MarketParams, Observation
 from arena.forecast.artifact import read_manifest
 
 NUM_SEAT_FEATURES = 8  # the last entries of Observation.flat
 WRITER = "scripts/train.py"
+ASSET_COUNTS = (1, 4, 50)  # tried on a policy that plays any number of assets
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class PolicyManifest:
 
     layout          hash of the observation layout of one asset          num_modes  impact modes of its market
     num_assets      trained on      any_assets  True: it plays any number of them
-    reach           sum of absolute weights if every action is at its limit: weight limit * number of assets
+    reach           sum of absolute weights if every action is at its limit: weight limit * number of assets; None: the
+                    actions are target weights already
     speed           share of the gap to the aimed weights traded per step
     history_length  displayed returns appended to the observation        forecaster  in its forecast slot, "" = none
     command         that trained it
@@ -36,7 +39,7 @@ class PolicyManifest:
     num_modes: int
     num_assets: int
     any_assets: bool
-    reach: float
+    reach: float | None
     speed: float = 1.0
     history_length: int = 0
     forecaster: str = ""
@@ -45,7 +48,45 @@ class PolicyManifest:
 
 def policy_layout(num_modes: int) -> str:
     """Hash of this version's layout for markets of that many impact modes."""
-    return layout_hash(MarketParams(modes=(ImpactMode(1.0, 1.0, 1.0),) * num_modes), 1)
+    return layout_hash(_rules(num_modes), 1)
+
+
+def num_asset_features(num_modes: int, history_length: int = 0) -> int:
+    """Numbers per asset in an observation, a history of returns included."""
+    return len(layout(_rules(num_modes), 1)) - NUM_SEAT_FEATURES + history_length
+
+
+def check_layout(name: str, manifest: PolicyManifest) -> None:
+    """ValueError if the policy was trained on observations that are laid out otherwise than this version's."""
+    expected = policy_layout(manifest.num_modes)
+    if manifest.layout != expected:
+        raise ValueError(
+            f"{name} was trained on the observation layout {manifest.layout}, and this version's is {expected}; "
+            "train it again"
+        )
+
+
+def manifest_of_shape(name: str, obs_dim: int, num_assets: int, told: Mapping[str, Any]) -> PolicyManifest:
+    """What the sizes of a network, F numbers in and A out, say of its market, beside the entries that are `told`.
+
+    An asset shows one number more for every impact mode beyond the first, so F and A give the number of modes.
+    ValueError if no market shows F numbers of A assets, or if another one is told.
+    """
+    history_length = told.get("history_length", 0)
+    of_one_mode = num_asset_features(1, history_length)
+    of_asset, rest = divmod(obs_dim - NUM_SEAT_FEATURES, num_assets)
+    num_modes = of_asset - of_one_mode + 1
+    if rest or num_modes < 1:
+        raise ValueError(
+            f"{name} reads {obs_dim} numbers and answers {num_assets}; a market of {num_assets} assets shows "
+            f"{NUM_SEAT_FEATURES} + {num_assets} * ({of_one_mode} + impact modes beyond the first)"
+        )
+    defaults: dict[str, Any] = {"layout": policy_layout(num_modes), "any_assets": False, "reach": None}
+    found = {"num_modes": num_modes, "num_assets": num_assets}
+    for entry, value in found.items():
+        if told.get(entry, value) != value:
+            raise ValueError(f"{name} says {entry}={told[entry]}, and its shapes say {value}")
+    return PolicyManifest(**(defaults | dict(told) | found))
 
 
 def policy_obs(observation: Observation, history_length: int) -> Tensor:
@@ -73,13 +114,30 @@ def target_weights(action: Tensor, weight: Tensor, reach: float, speed: float) -
 
 
 class PolicyAgent:
-    """Plays the mean action of a network (obs -> u); it draws no numbers and remembers nothing."""
+    """Plays the mean action of a network; it draws no numbers and remembers nothing.
 
-    def __init__(self, network: nn.Module, manifest: PolicyManifest, name: str = "policy", min_assets: int = 1) -> None:
+    network     obs [B, F] float64 -> u [B, A], or target weights if `manifest.reach` is None
+    name        for messages       min_assets  that it can play, where it plays any number
+    precision   that the network computes in
+    """
+
+    def __init__(
+        self,
+        network: Callable[[Tensor], Tensor],
+        manifest: PolicyManifest,
+        name: str = "policy",
+        min_assets: int = 1,
+        precision: torch.dtype = torch.float64,
+    ) -> None:
         self.network = network
         self._manifest, self._name, self._min_assets = manifest, name, min_assets
         self.forecaster = manifest.forecaster
         self.history_length = manifest.history_length + 1 if manifest.history_length else 0
+        self.precision, self.num_modes = precision, manifest.num_modes
+        if manifest.any_assets:
+            self.asset_counts = tuple(max(count, min_assets) for count in ASSET_COUNTS)
+        else:
+            self.asset_counts = (manifest.num_assets,)
 
     def reset(self) -> None:
         """Nothing to forget."""
@@ -99,6 +157,8 @@ class PolicyAgent:
             raise ValueError(f"{self._name} plays {self._min_assets} assets or more, not {num_assets}; a .pt file does")
         obs = policy_obs(observation, manifest.history_length).double()
         action = self.network(obs).to(observation.weight)
+        if manifest.reach is None:
+            return action
         return target_weights(action, observation.weight, manifest.reach, manifest.speed)
 
 
@@ -113,12 +173,7 @@ def load_policy(path: str | Path) -> PolicyAgent:
         manifest = PolicyManifest(**known)
     except TypeError as error:
         raise ValueError(f"{path} has a manifest that lacks something: {error}; train it again") from error
-    expected = policy_layout(manifest.num_modes)
-    if manifest.layout != expected:
-        raise ValueError(
-            f"{path} was trained on the observation layout {manifest.layout}, and this version's is {expected}; "
-            "train it again"
-        )
+    check_layout(str(path), manifest)
     if path.suffix == ".pt":
         return PolicyAgent(torch.jit.load(str(path), map_location="cpu").eval(), manifest, path.name)
     # torch.export makes a constant of an axis of size 1.
@@ -128,3 +183,7 @@ def load_policy(path: str | Path) -> PolicyAgent:
 def manifest_entries(manifest: PolicyManifest) -> dict[str, Any]:
     """What goes into a policy file."""
     return {"kind": "policy", **asdict(manifest)}
+
+
+def _rules(num_modes: int) -> MarketParams:
+    return MarketParams(modes=(ImpactMode(1.0, 1.0, 1.0),) * num_modes)

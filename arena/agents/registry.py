@@ -13,9 +13,12 @@ from arena.agents.followers import MeanVariance, Rank
 from arena.agents.loading import load_member
 from arena.agents.minimum_variance import MinimumVariance
 from arena.agents.numpy_agent import DEFAULT_HISTORY, NumpyAgent
+from arena.agents.onnx_policy import load_onnx
 from arena.agents.oracle import Oracle
 from arena.agents.policy import load_policy
 from arena.agents.price_rules import CrossMomentum, Macd, MeanReversion, Momentum, Rsi
+from arena.agents.rllib_policy import load_rllib
+from arena.agents.sb3_policy import load_sb3
 from arena.agents.types import Agent
 
 ENTRY_POINT_GROUP = "arena.agents"
@@ -38,8 +41,13 @@ BUILT_IN: dict[str, type] = {
 }
 
 
-# What makes an agent of FILE in "prefix:FILE", for the prefixes of `loading.FILE_PREFIXES`; they take no parameters.
-FROM_FILES: dict[str, Callable[[str], Agent]] = {"policy": load_policy}
+# What makes an agent of FILE in "prefix:FILE", for the prefixes of `loading.FILE_PREFIXES`.
+FROM_FILES: dict[str, Callable[..., Agent]] = {
+    "policy": load_policy,
+    "rllib": load_rllib,
+    "sb3": load_sb3,
+    "onnx": load_onnx,
+}
 
 
 class AgentDescription(NamedTuple):
@@ -55,18 +63,15 @@ def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
     """A new agent from its spec.
 
     spec    a name ("momentum"; see `describe_agents`), "package.module:Class", "path/to/file.py:Class" or, of a trained
-            policy, "policy:FILE". A name or place stands for a class after `arena.agents.types.Agent`, or for a class
-            or function for one market (`NumpyAgent`): act(observation, generator) with two arguments is the former,
-            act(obs) with one the latter.
-    params  keyword arguments of the class, or of the function after its observation
+            policy, "policy:FILE", "rllib:CHECKPOINT", "sb3:FILE" or "onnx:FILE". A name or place stands for a class
+            after `arena.agents.types.Agent`, or for a class or function for one market (`NumpyAgent`):
+            act(observation, generator) with two arguments is the former, act(obs) with one the latter.
+    params  keyword arguments of the class, or of the function after its observation or its FILE
     """
     params = dict(params or {})
     prefix, _, file = spec.partition(":")
-    if prefix in FROM_FILES:
-        if params:
-            raise ValueError(f"agent {spec!r} has no parameters, but {', '.join(params)} was given")
-        return FROM_FILES[prefix](file)
-    found = find_agent(spec)
+    load = FROM_FILES.get(prefix)
+    found = load or find_agent(spec)
     accepted = agent_parameters(found)
     for name in params:
         if name not in accepted and not _takes_any(found):
@@ -74,6 +79,8 @@ def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
     missing = [name for name, default in accepted.items() if default is inspect.Parameter.empty and name not in params]
     if missing:
         raise ValueError(f"agent {spec!r} needs a value for its parameter {', '.join(missing)}")
+    if load is not None:
+        return load(file, **params)
     make = partial(found, **params)
     if not isinstance(found, type):
         return _for_one_market(lambda: make, spec, found)
@@ -144,7 +151,7 @@ def agent_parameters(found: Callable[..., Any]) -> dict[str, Any]:
     """Parameters that a config may set, with their defaults."""
     entries = list(inspect.signature(found).parameters.values())
     if not isinstance(found, type):
-        entries = entries[1:]  # a function's first argument is the observation
+        entries = entries[1:]  # the first argument of a function is the observation, or the file
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {entry.name: entry.default for entry in entries if entry.kind in kinds}
 

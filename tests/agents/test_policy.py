@@ -132,7 +132,7 @@ def test_what_is_no_policy_file_is_refused(tmp_path):
 
 
 def test_a_policy_takes_no_parameters(files):
-    with pytest.raises(ValueError, match="has no parameters, but speed was given"):
+    with pytest.raises(ValueError, match="has no parameter 'speed'; it accepts: none"):
         make_agent(f"policy:{files[0] / 'asset.pt'}", {"speed": 0.5})
 
 
