@@ -50,7 +50,11 @@ def tournament(arguments: Sequence[str]) -> int:
 def check(arguments: Sequence[str]) -> int:
     """Test one agent against the contract before it enters; returns the exit code."""
     parser = argparse.ArgumentParser("arena check", description="Tests an agent against the contract of a match.")
-    parser.add_argument("agent", help='a built-in name, "package.module:Class" or "path/to/file.py:Class"')
+    parser.add_argument(
+        "agent",
+        help='a built-in name, "package.module:Class", "path/to/file.py:Class", "policy:FILE", "rllib:CHECKPOINT", '
+        '"sb3:FILE" or "onnx:FILE"',
+    )
     parser.add_argument("params", nargs="*", metavar="name=value", help="parameters of the agent")
     options = parser.parse_args(arguments)
     import yaml
