@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError, load_config, override, with_followers
+from arena.config_file import ConfigError, load_config, override, with_agents, with_followers
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 PIPE_WIDTH = 130  # columns where there is no terminal to ask
@@ -20,24 +20,28 @@ DESCRIPTION = """\
 Lets agents trade one market and ranks them. Besides the fields below:
 --config FILE (YAML, departures from the defaults),
 --data DIR (your daily OHLCV files; short for --data.source bars --data.dir DIR),
+--agent SPEC (one more entrant, such as policy:FILE or my_agent.py:MyAgent; may be repeated),
 --forecaster FILE (an artefact of scripts/export_models.py: adds two entrants that follow it; may be repeated),
 --resume RUN (finish an interrupted run folder; only --ray.* may be given with it).
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`arena tournament ...` and `arena check ...`."""
+    """`arena tournament ...`, `arena train ...` and `arena check ...`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {"tournament": tournament, "check": check}
+    commands = {"tournament": tournament, "train": train, "check": check}
     if given and given[0] in commands:
         return commands[given[0]](given[1:])
-    print("usage: arena tournament [options]  |  arena check AGENT [name=value ...]\n--help after a command tells more")
+    print(
+        "usage: arena tournament [options]  |  arena train --config FILE [options]  |  arena check AGENT "
+        "[name=value ...]\n--help after a command tells more"
+    )
     return 0 if not given or given[0] in ("-h", "--help") else BAD_INPUT
 
 
 def tournament(arguments: Sequence[str]) -> int:
     """Plan, play, rank; returns the exit code."""
-    command = _command(arguments)
+    command = _command("tournament", arguments)
     try:
         config, run = _configure(arguments)
         return _run(config, run, command)
@@ -45,6 +49,13 @@ def tournament(arguments: Sequence[str]) -> int:
         return _refuse(error)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Train an agent; returns the exit code."""
+    from arena.trainer import command
+
+    return command.train(arguments, _command("train", arguments))
 
 
 def check(arguments: Sequence[str]) -> int:
@@ -76,14 +87,16 @@ def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("--config", "--data", "--resume"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--forecaster", action="append", default=[])
+    for name in ("--agent", "--forecaster"):
+        parser.add_argument(name, action="append", default=[])
     parser.error = _fail  # type: ignore[method-assign]
     options, flags = parser.parse_known_args(list(arguments))
     if options.resume:
         return _resumed(options, flags), options.resume
     if options.data:
         flags += ["--data.source", "bars", "--data.dir", str(options.data)]
-    config = with_followers(load_config(options.config, flags, DESCRIPTION), options.forecaster)
+    config = with_agents(load_config(options.config, flags, DESCRIPTION), options.agent)
+    config = with_followers(config, options.forecaster)
     if config.data.source == "bars":
         if config.data.dir is None:
             raise ConfigError("the config asks for bars: say where they are with --data DIR")
@@ -98,7 +111,13 @@ def _resumed(options: argparse.Namespace, flags: Sequence[str]) -> TournamentCon
 
     saved = open_run(options.resume)
     config = override(saved, flags, DESCRIPTION) if flags else saved
-    if options.config or options.data or options.forecaster or config.model_copy(update={"ray": saved.ray}) != saved:
+    if (
+        options.config
+        or options.data
+        or options.agent
+        or options.forecaster
+        or config.model_copy(update={"ray": saved.ray}) != saved
+    ):
         raise ConfigError("--resume: a run is finished with the config it began with; only --ray.* may be given")
     return config
 
@@ -187,9 +206,9 @@ def _lineups(count: int) -> str:
     return "1 lineup" if count == 1 else f"{count} lineups"
 
 
-def _command(arguments: Sequence[str]) -> str:
+def _command(name: str, arguments: Sequence[str]) -> str:
     program = sys.argv[0]
-    start = ["python", os.path.relpath(program)] if program.endswith(".py") else ["arena", "tournament"]
+    start = ["python", os.path.relpath(program)] if program.endswith(".py") else ["arena", name]
     return shlex.join([*start, *arguments])
 
 

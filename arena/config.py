@@ -42,6 +42,9 @@ class DataConfig(Section):
         "signal", description="synthetic: with a predictable part, so that skill exists, or an exact martingale"
     )
     num_assets: Count = Field(8, ge=1, description="synthetic: assets per market")
+    seeds: Literal["ranking", "validation"] = Field(
+        "ranking", description="synthetic: those that agents are ranked on, or those kept to choose settings with"
+    )
     scenarios: Count = Field(1024, ge=1, description="markets to play; of bars at most, as many windows as fit")
     episode_length: Count = Field(120, ge=1, description="steps of a match [bars]")
     warmup: Count = Field(64, ge=21, description="history before the first decision [bars]")

@@ -1,4 +1,4 @@
-"""YAML file and command line -> TournamentConfig; every mistake becomes one sentence with file, line and field."""
+"""YAML file and command line -> validated config; every mistake becomes one sentence with file, line and field."""
 
 import io
 import re
@@ -7,7 +7,7 @@ from contextlib import redirect_stderr
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from arena.config import AgentConfig, TournamentConfig
 
 Place = tuple[str | int, ...]  # keys from the top of the document down to a value
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class ConfigError(ValueError):
@@ -29,23 +30,42 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), descrip
 
 def read_config(path: Path) -> TournamentConfig:
     """Defaults changed by the file."""
+    content, root = read_sections(path)
+    return validated(TournamentConfig, content, str(path), root)
+
+
+def read_sections(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
+    """What a YAML file says by section, and its nodes, which know their lines."""
     try:
         text = path.read_text()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
-        root = yaml.compose(text)
+        root = yaml.compose(text, _Loader)
         _refuse_repeated_keys(path, root)
-        content = {} if root is None else yaml.safe_load(text)
+        content = {} if root is None else yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}:1: expected sections such as `data:` (got {content!r})")
+    return content, root
+
+
+def read_value(text: str) -> Any:
+    """A value as it would stand in a file; ValueError if it is none."""
     try:
-        return TournamentConfig.model_validate(content)
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{text!r} is no value as in a YAML file") from error
+
+
+def validated(model: type[Model], content: dict[str, Any], origin: str, root: yaml.Node | None = None) -> Model:
+    """The config that the content describes; origin: file or "command line", said in every complaint."""
+    try:
+        return model.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(_sentences(error, root, str(path))) from error
+        raise ConfigError(_sentences(model, error, root, origin)) from error
 
 
 def override(config: TournamentConfig, flags: Sequence[str], description: str = "") -> TournamentConfig:
@@ -76,9 +96,9 @@ def _flag_mistake(config: TournamentConfig, flags: Sequence[str]) -> str:
                 place = place[int(part)] if isinstance(place, tuple) else place.get(part, {})
             place[field] = None if value == "None" else value
     try:
-        TournamentConfig.model_validate(content)
-    except ValidationError as error:
-        return _sentences(error, None, "command line")
+        validated(TournamentConfig, content, "command line")
+    except ConfigError as error:
+        return str(error)
     return ""
 
 
@@ -92,13 +112,30 @@ def with_followers(config: TournamentConfig, forecasters: Sequence[str]) -> Tour
     """The config with two more entrants for each forecaster (a file, or another spec): by mean-variance and by rank."""
     followers = []
     for spec in forecasters:
-        stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(spec).stem).strip("._-") or "forecaster"
+        stem = _name_of(spec, "forecaster")
         for agent, name in (("mean_variance", stem), ("rank", f"{stem}_rank")):
             followers.append(AgentConfig(agent=agent, name=name, params={"forecaster": spec}))
-    whole = config.model_copy(update={"agents": (*config.agents, *followers)})
+    return _with(config, followers, "--forecaster")
+
+
+def with_agents(config: TournamentConfig, specs: Sequence[str]) -> TournamentConfig:
+    """The config with one more entrant for each spec of an agent."""
+    return _with(config, [AgentConfig(agent=spec, name=_name_of(spec, "agent")) for spec in specs], "--agent")
+
+
+def _name_of(spec: str, otherwise: str) -> str:
+    """A name for the tables: of "file.py:Class" the class, of a path its last part."""
+    last = spec.rpartition(":")[2]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(last).stem).strip("._-") or otherwise
+
+
+def _with(config: TournamentConfig, entrants: Sequence[AgentConfig], flag: str) -> TournamentConfig:
+    whole = config.model_copy(update={"agents": (*config.agents, *entrants)})
     repeated = [name for name in whole.field if whole.field.count(name) > 1]
     if repeated:
-        raise ConfigError(f"--forecaster: two entrants would be named {repeated[0]!r}; rename the file")
+        raise ConfigError(
+            f"{flag}: two entrants would be named {repeated[0]!r}; rename the file, or list it in a config"
+        )
     return whole
 
 
@@ -107,15 +144,24 @@ def dump_config(config: TournamentConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _sentences(error: ValidationError, root: yaml.Node | None, origin: str) -> str:
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number, as YAML 1.2 and everybody but PyYAML do."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _sentences(model: type[BaseModel], error: ValidationError, root: yaml.Node | None, origin: str) -> str:
     """All mistakes, one a line, as `file:line: field: what (got value)`."""
     issues: Any = error.errors()
     # A list whose items were refused counts as too short as well: that is no mistake of its own.
     issues = [issue for issue in issues if issue["type"] != "too_short" or not issue["input"]]
-    return "\n".join(dict.fromkeys(_sentence(issue, root, origin) for issue in issues))
+    return "\n".join(dict.fromkeys(_sentence(model, issue, root, origin) for issue in issues))
 
 
-def _sentence(issue: Any, root: yaml.Node | None, origin: str) -> str:
+def _sentence(model: type[BaseModel], issue: Any, root: yaml.Node | None, origin: str) -> str:
     context, kind, value = issue.get("ctx", {}), issue["type"], issue["input"]
     place: Place = tuple(issue["loc"])
     message = issue["msg"].removeprefix("Value error, ")
@@ -126,7 +172,7 @@ def _sentence(issue: Any, root: yaml.Node | None, origin: str) -> str:
     elif kind == "string_type":
         message += "; quote it if it is text: YAML reads ON, NO, 13:30 and 2020-01-01 as other things"
     line = "" if root is None else f":{_line(root, place)}"
-    what = _unknown_key(place) if kind == "extra_forbidden" else f"{message} (got {_shorten(value)})"
+    what = _unknown_key(model, place) if kind == "extra_forbidden" else f"{message} (got {_shorten(value)})"
     return f"{origin}{line}: {'.'.join(str(part) for part in place)}: {what}"
 
 
@@ -152,16 +198,15 @@ def _line(node: yaml.Node, place: Place) -> int:
     return line
 
 
-def _unknown_key(where: Place) -> str:
-    names = sorted(_model_at(where[:-1]).model_fields)
+def _unknown_key(model: type[BaseModel], where: Place) -> str:
+    names = sorted(_model_at(model, where[:-1]).model_fields)
     close = get_close_matches(str(where[-1]), names, 1, 0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names)}"
     return f"unknown key {str(where[-1])!r}; {hint}"
 
 
-def _model_at(place: Place) -> type[BaseModel]:
+def _model_at(model: type[BaseModel], place: Place) -> type[BaseModel]:
     """The section at a place."""
-    model: type[BaseModel] = TournamentConfig
     for part in place:
         if isinstance(part, str):
             model = next(_models_in(model.model_fields[part].annotation))

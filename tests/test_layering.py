@@ -28,7 +28,7 @@ ADAPTERS = (
     *(f"arena.envs.{name}" for name in ENV_ADAPTERS),
     *("arena.agents", "arena.forecast.server", "arena.training"),
 )
-APPLICATION = ("arena.tournament", "arena.cli", "arena.benchmark", "arena.verification")
+APPLICATION = ("arena.tournament", "arena.trainer", "arena.cli", "arena.benchmark", "arena.verification")
 LAYER_0 = ("arena.config", "arena.config_file", "arena.metrics")
 
 # Third-party packages that may be imported when the module is (imports inside functions may be more).

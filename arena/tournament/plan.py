@@ -141,11 +141,11 @@ def synthetic_params(config: TournamentConfig) -> SyntheticParams:
 
 
 def synthetic_seeds(config: TournamentConfig) -> tuple[int, ...]:
-    """Seeds of the scenarios: a stretch of the range kept for ranking, placed by the seed of the tournament."""
-    count = config.data.scenarios
-    room = SEED_RANGES["ranking"][1] - count
+    """Seeds of the scenarios: a stretch of the range kept for their purpose, placed by the seed of the tournament."""
+    count, role = config.data.scenarios, config.data.seeds
+    room = SEED_RANGES[role][1] - count
     offset = int.from_bytes(hashlib.sha256(f"scenarios {config.seed}".encode()).digest()[:8], "little") % room
-    return scenario_seeds("ranking", count, offset)
+    return scenario_seeds(role, count, offset)
 
 
 def check_entrants(config: TournamentConfig) -> dict[str, Entrant]:

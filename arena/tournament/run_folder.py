@@ -25,15 +25,27 @@ def create_run(
     config: TournamentConfig, command: str, data_digest: str, forecasters: Mapping[str, str] | None = None
 ) -> Path:
     """A new folder OUT/0001-name with config.yaml, command.txt and environment.json; numbers only grow."""
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-        run = _next_folder(config.out, config.name)
-    except OSError as error:
-        raise ConfigError(f"out: cannot write to {config.out}: {error.strerror}") from error
-    (run / "config.yaml").write_text(dump_config(config))
-    (run / "command.txt").write_text(command + "\n")
     facts = {**environment(), "data_digest": data_digest, "forecasters": dict(forecasters or {})}
-    (run / "environment.json").write_text(json.dumps(facts, indent=1) + "\n")
+    return make_folder(
+        config.out,
+        config.name,
+        {
+            "config.yaml": dump_config(config),
+            "command.txt": command + "\n",
+            "environment.json": json.dumps(facts, indent=1) + "\n",
+        },
+    )
+
+
+def make_folder(out: Path, name: str, files: Mapping[str, str]) -> Path:
+    """A new folder OUT/0001-name that holds these files."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        run = _next_folder(out, name)
+        for file, text in files.items():
+            (run / file).write_text(text)
+    except OSError as error:
+        raise ConfigError(f"out: cannot write to {out}: {error.strerror}") from error
     return run
 
 

@@ -18,6 +18,7 @@ from arena.training.windows import SyntheticSource
 
 DEFAULT_PRESET = "sqrt"
 OF_POLICY = ("reach", "speed", "history_length", "forecaster")  # fields of EnvParams that a policy depends on
+STOCK_ENV, TENSOR_ENV = "arena", "arena_tensor"  # as RLlib knows them
 WARMUP = 60  # bars before an episode of the synthetic market, as in ArenaParallelEnv
 
 
@@ -28,6 +29,7 @@ def make_tensor_market(context: Mapping[str, Any]) -> MarketEnv:
     num_agents  learners, exploiters included
     opponents   specs of agents; num_opponents of them are drawn every episode, all by default
     signal_ic   range of it, else that of `synthetic`
+    warmup      bars before an episode, WARMUP if left out; a forecaster needs its context_length
     reward, domain  fields of RewardParams and of Domain            compile    the step
     the rest    fields of EnvParams
     """
@@ -38,7 +40,7 @@ def make_tensor_market(context: Mapping[str, Any]) -> MarketEnv:
     specs = options.pop("opponents", ())
     opponents = {name: make_agent(spec) for name, spec in zip(opponent_names(specs), specs)}
     rules = preset(options.pop("preset", DEFAULT_PRESET), synthetic.dt)
-    source = SyntheticSource(synthetic, WARMUP, options.pop("signal_ic", None))
+    source = SyntheticSource(synthetic, options.pop("warmup", WARMUP), options.pop("signal_ic", None))
     settings = {name: options.pop(name, default) for name, default in (("seed", 0), ("compile", False))}
     device = options.pop("device")
     params = EnvParams(
@@ -68,5 +70,5 @@ def policy_manifest(context: Mapping[str, Any], num_assets: int, any_assets: boo
 
 def register_envs() -> None:
     """In every process of the cluster."""
-    register_arena_env("arena")
-    register_env("arena_tensor", make_tensor_market)
+    register_arena_env(STOCK_ENV)
+    register_env(TENSOR_ENV, make_tensor_market)

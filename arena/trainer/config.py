@@ -1,0 +1,124 @@
+"""What a training may be told. `run` and `league` are checked here, before anything slow; the other sections are RLlib's.
+
+Nothing heavy is imported here, so that a mistake is reported at once.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import ConfigDict, Field, model_validator
+
+from arena.config import Count, Name, Number, Section
+from arena.config_file import ConfigError, read_sections, read_value, validated
+
+
+class EvaluationConfig(Section):
+    """A tournament against the field on scenarios that are neither trained nor ranked on."""
+
+    every: Count = Field(20, ge=0, description="iterations between two evaluations; 0 = only at the end")
+    scenarios: Count = Field(64, ge=2, description="markets to play")
+    tournament: Path | None = Field(
+        None, description="config of a tournament: field, market, data; the default field in the training's market"
+    )
+
+
+class RunConfig(Section):
+    """How long, how often looked at, and where it goes."""
+
+    name: Name = Field("train", description="of the run folder")
+    seed: Count = Field(0, ge=0, lt=2**31, description="of weights, markets and actions")
+    out: Path = Field(Path("runs"), description="parent of the run folders")
+    iterations: Count | None = Field(None, ge=1, description="stop after so many")
+    env_steps: Count | None = Field(None, ge=1, description="stop after so many [market steps]")
+    minutes: Number | None = Field(None, gt=0, description="stop after so long, evaluations included [min]")
+    patience: Count | None = Field(None, ge=1, description="stop after so many evaluations without a better one")
+    checkpoint_every: Count = Field(20, ge=1, description="iterations between two checkpoints")
+    threads: Count | None = Field(
+        None, ge=1, description="of torch in this process; as many as torch likes if left out"
+    )
+    address: str = Field("local", description="local, or a Ray cluster to join")
+    num_cpus: Count | None = Field(None, ge=1, description="of the local Ray; as many as the machine has if left out")
+    dashboard: bool = Field(False, description="start Ray's dashboard")
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.iterations is None and self.env_steps is None and self.minutes is None:
+            raise ValueError("expected iterations, env_steps or minutes: a training needs an end")
+        return self
+
+
+class LeagueConfig(Section):
+    """Fields of arena.training.league.LeagueParams, where their meaning is; left out: no league."""
+
+    scripted: tuple[str, ...] | None = Field(None, description="specs of agents that are always in the pool")
+    snapshot_every: Count | None = Field(None, description="iterations between two snapshots")
+    max_snapshots: Count | None = Field(None, description="of the learner, and of each exploiter")
+    sampling: str | None = Field(None, description="uniform or prioritised")
+    hardness: Number | None = Field(None, description="of prioritised sampling [-]")
+    floor: Number | None = Field(None, description="share of the seats that is drawn evenly [-]")
+    half_life: Number | None = Field(None, description="after which results fade [iterations]")
+    num_exploiters: Count | None = Field(None, description="learners that are paid for beating the others")
+    exploiter_threshold: Number | None = Field(None, description="share of wins beyond which they start anew [-]")
+    rate_every: Count | None = Field(None, description="iterations between two ratings")
+
+
+class TrainConfig(Section):
+    """The whole file."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)  # sections of arena.training.rllib_config
+
+    run: RunConfig
+    league: LeagueConfig | None = None
+
+    @property
+    def sections(self) -> dict[str, Any]:
+        """What make_rllib_config reads, and `tune`."""
+        return dict(self.model_extra or {})
+
+
+def load_train_config(path: Path, flags: Sequence[str]) -> TrainConfig:
+    """A file, changed by flags `--section.field value`, whose values are written as in the file."""
+    content, root = read_sections(path)
+    content.setdefault("run", {})
+    if not flags:
+        return validated(TrainConfig, content, str(path), root)
+    for place, value in parse_flags(flags):
+        _put(content, place, value)
+    return validated(TrainConfig, content, f"{path} and the command line")
+
+
+def parse_flags(flags: Sequence[str]) -> list[tuple[list[str], Any]]:
+    """(keys, value) of each `--a.b value` or `--a.b=value`."""
+    found, rest = [], list(flags)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("--") or "." not in name:
+            raise ConfigError(f"command line: {name!r} is not understood, expected --section.field value")
+        if not equals:
+            if not rest:
+                raise ConfigError(f"command line: {name} lacks a value")
+            value = rest.pop(0)
+        try:
+            found.append((name[2:].replace("-", "_").split("."), read_value(value)))
+        except ValueError as error:
+            raise ConfigError(f"command line: {name}: {error}") from error
+    return found
+
+
+def _put(content: dict[str, Any], place: list[str], value: Any) -> None:
+    """Set a value, and make the sections on the way to it."""
+    *sections, field = place
+    for section in sections:
+        inner = content.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"command line: --{'.'.join(place)}: {section} is {inner!r} and has no fields")
+        content = inner
+    content[field] = value
+
+
+def dump_train_config(config: TrainConfig) -> str:
+    """YAML that `load_train_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
