@@ -55,7 +55,12 @@ def train(arguments: Sequence[str]) -> int:
     """Train an agent; returns the exit code."""
     from arena.trainer import command
 
-    return command.train(arguments, _command("train", arguments))
+    try:
+        return command.train(arguments, _command("train", arguments))
+    except ConfigError as error:
+        return _refuse(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def check(arguments: Sequence[str]) -> int:
@@ -111,13 +116,8 @@ def _resumed(options: argparse.Namespace, flags: Sequence[str]) -> TournamentCon
 
     saved = open_run(options.resume)
     config = override(saved, flags, DESCRIPTION) if flags else saved
-    if (
-        options.config
-        or options.data
-        or options.agent
-        or options.forecaster
-        or config.model_copy(update={"ray": saved.ray}) != saved
-    ):
+    others = (options.config, options.data, *options.agent, *options.forecaster)
+    if any(others) or config.model_copy(update={"ray": saved.ray}) != saved:
         raise ConfigError("--resume: a run is finished with the config it began with; only --ray.* may be given")
     return config
 

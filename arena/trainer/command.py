@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import shlex
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from arena.trainer.loop import Training
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130  # exit codes
+FAILED, INTERRUPTED = 1, 130  # exit codes
 DESCRIPTION = """\
 Trains an agent with RLlib: the stock path or the tensor path, as the file says.
 
@@ -29,24 +28,18 @@ Every field of the file can be given as a flag as well, with a value as in YAML:
 
 
 def train(arguments: Sequence[str], command: str) -> int:
-    """Returns the exit code; command: the words that began it."""
+    """Returns the exit code; ConfigError says what cannot be used. command: the words that began it."""
     parser = argparse.ArgumentParser(
         "arena train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="sections run, league and those of RLlib")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="a run folder")
     options, flags = parser.parse_known_args(list(arguments))
-    try:
-        if (options.config is None) == (options.resume is None):
-            raise ConfigError("give --config FILE, such as configs/train/tensor_ppo.yaml, or --resume RUN")
-        if options.resume is not None:
-            return _train(_saved(options.resume, flags), options.resume, command)
-        return _train(load_train_config(options.config, flags), None, command)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    if (options.config is None) == (options.resume is None):
+        raise ConfigError("give --config FILE, such as configs/train/tensor_ppo.yaml, or --resume RUN")
+    if options.resume is not None:
+        return _train(_saved(options.resume, flags), options.resume, command)
+    return _train(load_train_config(options.config, flags), None, command)
 
 
 def _saved(run: Path, flags: Sequence[str]) -> TrainConfig:
@@ -141,7 +134,6 @@ def _farewell(console: "Console", run: Path, training: "Training") -> None:
 
     from arena.trainer.checkpoints import POLICY
     from arena.trainer.curve import write_curve
-    from arena.trainer.loop import entrant
 
     state, best = training.state, run / "checkpoints/best"
     if (best / POLICY).exists():
@@ -157,9 +149,7 @@ def _farewell(console: "Console", run: Path, training: "Training") -> None:
         f"({rate:,.0f}/s); best on validation: iteration {state.best_iteration}",
         markup=False,
     )
-    spec = (
-        f"policy:{run / POLICY}" if (run / POLICY).exists() else entrant(best).replace(str(best.resolve()), str(best))
-    )
+    spec = f"policy:{run / POLICY}" if (run / POLICY).exists() else f"rllib:{best}"
     for purpose, what in {
         "policy": spec,
         "play": f"python scripts/tournament.py --agent {spec}",

@@ -1,4 +1,4 @@
-"""What a training may be told. `run` and `league` are checked here, before anything slow; the other sections are RLlib's.
+"""What a training may be told: sections `run` and `league`, and those of RLlib.
 
 Nothing heavy is imported here, so that a mistake is reported at once.
 """
@@ -35,11 +35,9 @@ class RunConfig(Section):
     minutes: Number | None = Field(None, gt=0, description="stop after so long, evaluations included [min]")
     patience: Count | None = Field(None, ge=1, description="stop after so many evaluations without a better one")
     checkpoint_every: Count = Field(20, ge=1, description="iterations between two checkpoints")
-    threads: Count | None = Field(
-        None, ge=1, description="of torch in this process; as many as torch likes if left out"
-    )
+    threads: Count | None = Field(None, ge=1, description="of torch in this process; left to torch if not given")
     address: str = Field("local", description="local, or a Ray cluster to join")
-    num_cpus: Count | None = Field(None, ge=1, description="of the local Ray; as many as the machine has if left out")
+    num_cpus: Count | None = Field(None, ge=1, description="of the local Ray; those of the machine if not given")
     dashboard: bool = Field(False, description="start Ray's dashboard")
     evaluation: EvaluationConfig = EvaluationConfig()
 

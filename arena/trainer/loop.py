@@ -47,7 +47,10 @@ class Training:
     def __init__(self, config: TrainConfig, run: Path, console: Console, command: str, resume: bool) -> None:
         self.config, self.run, self.console, self._command = config, run, console, command
         self.interrupted = False
-        self._checkpoint, self.state = checkpoints.last(run) if resume else (None, TrainingState())
+        self._checkpoint: Path | None = None
+        self.state = TrainingState()
+        if resume:
+            self._checkpoint, self.state = checkpoints.last(run)
         self.verdict: Verdict | None = None
 
     def train(self) -> TrainingState:
@@ -126,7 +129,7 @@ class Training:
             from arena.tournament.league_ratings import rate_players
             from arena.training.league_driver import league_step
 
-            numbers = league_step(algorithm, league, iteration, row["env_steps"], rate_players)  # type: ignore[arg-type]
+            numbers = league_step(algorithm, league, iteration, row["env_steps"], rate_players)
             row |= {f"league/{name}": value for name, value in numbers.items()}
         return row
 
@@ -145,10 +148,10 @@ class Training:
         best = self.state.best_growth
         is_best = best is None or verdict.growth.value > best
         if is_best:
-            found = {"best_growth": verdict.growth.value, "best_iteration": iteration, "stale_evaluations": 0}
+            growth = verdict.growth.value
+            self.state = replace(self.state, best_growth=growth, best_iteration=iteration, stale_evaluations=0)
         else:
-            found = {"stale_evaluations": self.state.stale_evaluations + 1}
-        self.state = replace(self.state, **found)
+            self.state = replace(self.state, stale_evaluations=self.state.stale_evaluations + 1)
         log.evaluation(iteration, self.state.env_steps, verdict, is_best)
         checkpoints.write_state(checkpoint, self.state)
         if is_best:
@@ -242,7 +245,7 @@ def started_ray(settings: RunConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    own = {"num_cpus": settings.num_cpus, "include_dashboard": settings.dashboard}
+    own: dict[str, Any] = {"num_cpus": settings.num_cpus, "include_dashboard": settings.dashboard}
     ray.init(
         address=settings.address,
         log_to_driver=False,

@@ -1,4 +1,4 @@
-"""What a training leaves while it goes on: progress.jsonl, evaluations.jsonl, TensorBoard, and lines for who watches."""
+"""What a training says while it goes on: progress.jsonl, evaluations.jsonl, TensorBoard, and lines on the terminal."""
 
 import json
 import math
