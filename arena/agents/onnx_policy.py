@@ -24,6 +24,7 @@ from arena.agents.policy import (
     check_layout,
     manifest_of_shape,
     num_asset_features,
+    one_line,
 )
 
 PRECISIONS = {"tensor(float)": torch.float32, "tensor(double)": torch.float64}
@@ -71,7 +72,7 @@ def _session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own have no common ancestor
-        raise ValueError(f"{path} cannot be loaded: {_first_line(error)}") from error
+        raise ValueError(f"{path} cannot be loaded: {one_line(error)}") from error
 
 
 def _input(path: Path, session: Any) -> tuple[str, int | None, torch.dtype]:
@@ -105,7 +106,7 @@ def _num_outputs(path: Path, network: Callable[[Tensor], Tensor], obs_dim: int) 
     try:
         shape = tuple(network(torch.zeros(TRIED_ROWS, obs_dim, dtype=torch.float64)).shape)
     except Exception as error:  # as in _session
-        raise ValueError(f"{path} cannot read {obs_dim} numbers: {_first_line(error)}") from error
+        raise ValueError(f"{path} cannot read {obs_dim} numbers: {one_line(error)}") from error
     if len(shape) != 2 or shape[0] != TRIED_ROWS or not shape[1]:
         raise ValueError(f"{path} answers {TRIED_ROWS} observations with shape {shape}, expected [{TRIED_ROWS}, A]")
     return shape[1]
@@ -138,7 +139,3 @@ _READERS: dict[Any, Callable[[str], Any]] = {
     float | None: float,
     bool: lambda text: {"true": True, "false": False}[text.lower()],
 }
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0]}"

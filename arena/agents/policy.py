@@ -185,5 +185,10 @@ def manifest_entries(manifest: PolicyManifest) -> dict[str, Any]:
     return {"kind": "policy", **asdict(manifest)}
 
 
+def one_line(error: Exception) -> str:
+    """What went wrong in another library, for the end of a sentence."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def _rules(num_modes: int) -> MarketParams:
     return MarketParams(modes=(ImpactMode(1.0, 1.0, 1.0),) * num_modes)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arena.agents.policy import PolicyAgent, PolicyManifest, manifest_of_shape
+from arena.agents.policy import PolicyAgent, PolicyManifest, manifest_of_shape, one_line
 from arena.envs.presets import preset
 
 MODULES = Path("learner_group", "learner", "rl_module")
@@ -80,7 +80,7 @@ def _module(folder: Path) -> Any:
     try:
         module = kind.from_checkpoint(str(folder))
     except Exception as error:  # a module may raise anything
-        raise ValueError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{folder} cannot be loaded: {one_line(error)}") from error
     for space in (module.observation_space, module.action_space):
         if len(space.shape or ()) != 1 or not hasattr(space, "low"):
             raise ValueError(f"{folder} has the space {space}, expected those of a market: flat boxes")
@@ -111,7 +111,7 @@ def _unpickled(path: Path) -> Any:
         with path.open("rb") as file:
             return pickle.load(file)
     except Exception as error:  # pickles may raise anything
-        raise ValueError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def _manifest(name: str, module: Any, config: Mapping[str, Any], forecaster: str) -> PolicyManifest:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arena.agents.policy import PolicyAgent, manifest_of_shape
+from arena.agents.policy import PolicyAgent, manifest_of_shape, one_line
 
 NEEDED = ("policy_class", "policy_kwargs", "observation_space", "action_space", "use_sde")
 
@@ -56,7 +56,7 @@ def _policy(path: Path) -> Any:
         )
         policy.load_state_dict(weights["policy"])
     except Exception as error:  # pickles may raise anything
-        raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path} cannot be loaded: {one_line(error)}") from error
     for space in (policy.observation_space, policy.action_space):
         if len(space.shape or ()) != 1 or not hasattr(space, "low"):
             raise ValueError(f"{path} has the space {space}, expected those of arena.envs.single.ArenaEnv: flat boxes")

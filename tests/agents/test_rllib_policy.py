@@ -306,3 +306,11 @@ def test_what_is_no_checkpoint_is_said(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             make_agent(f"rllib:{tmp_path / name}")
+
+
+def test_weights_of_another_network_are_refused_in_one_line(tmp_path):
+    folder, other = save(bare_spec(), tmp_path / "module"), save(bare_spec(obs_dim=OBS_DIM + P), tmp_path / "other")
+    shutil.copy(other / "module_state.pkl", folder / "module_state.pkl")
+    with pytest.raises(ValueError, match=r"cannot be loaded: RuntimeError: .*size mismatch") as error:
+        make_agent(f"rllib:{folder}")
+    assert "\n" not in str(error.value)
