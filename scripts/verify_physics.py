@@ -1,5 +1,7 @@
 """Replay a folder of truth values (closed forms, equilibria, a ledger) through the shipped market, in float64.
 
+The file of statistics (Sharpe ratios, skills, alpha-rank) goes through the functions that rank a tournament.
+
     python scripts/verify_physics.py --truth DIR
 
 One line a check: PASS or FAIL, name, value, expected, error; or SKIP, name, reason. The last line counts them.

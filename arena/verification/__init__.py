@@ -1,1 +1,1 @@
-"""Replays of known results (closed forms, equilibria, a ledger) through the shipped market."""
+"""Replays of known results (closed forms, equilibria, a ledger, statistics) through the shipped functions."""

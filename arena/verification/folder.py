@@ -3,20 +3,15 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from arena.verification.checks import Check, skip
+from arena.verification.checks import Check
 from arena.verification.energy import check_energy
 from arena.verification.games import check_nash_games
 from arena.verification.kyle import check_kyle
 from arena.verification.ledger import check_golden_ledger
 from arena.verification.metaorders import check_square_root_law
 from arena.verification.schedules import check_almgren_chriss, check_obizhaeva_wang
+from arena.verification.statistics import check_statistics
 from arena.verification.truth import Entry, TruthError, read
-
-
-def skip_statistics(truth: Entry) -> Iterator[Check]:
-    """Ratings and tests on returns: no market in them."""
-    yield skip("g_statistics", "belongs to the rating statistics, checked by the competition suite")
-
 
 REPLAYS: dict[str, Callable[[Entry], Iterator[Check]]] = {
     "a_almgren_chriss.json": check_almgren_chriss,
@@ -25,7 +20,7 @@ REPLAYS: dict[str, Callable[[Entry], Iterator[Check]]] = {
     "d_nash_games.json": check_nash_games,
     "e_kyle.json": check_kyle,
     "f_golden_ledger.json": check_golden_ledger,
-    "g_statistics.json": skip_statistics,
+    "g_statistics.json": check_statistics,
     "h_energy_limiter_valuation.json": check_energy,
 }
 

@@ -7,6 +7,7 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def truths() -> Truths:
         "d_nash_games.json": nash_games(),
         "e_kyle.json": kyle(),
         "f_golden_ledger.json": ledger(),
-        "g_statistics.json": {},
+        "g_statistics.json": statistics(),
         "h_energy_limiter_valuation.json": energy(),
     }
 
@@ -338,3 +339,63 @@ def energy() -> Any:
         "limiter": {"raw_multiplier": raw, "eff_multiplier_fast_slow": effective},
         "block_buy_from_rest": block,
     }
+
+
+def statistics() -> Any:
+    """Moments by sums, skills by Hunter's iteration, alpha-rank by running its chain for long."""
+    returns = np.random.default_rng(0).standard_t(5, 300) * 0.01 + 0.0015
+    num, normal = len(returns), NormalDist()
+    deviation = returns - returns.sum() / num
+    second, third, fourth = ((deviation**power).sum() / num for power in (2, 3, 4))
+    ratio = returns.sum() / num / (second * num / (num - 1)) ** 0.5
+    skew, kurtosis = third / second**1.5, fourth / second**2
+    factor = 1 - skew * ratio + (kurtosis - 1) / 4 * ratio**2
+
+    def exceeds(benchmark: float) -> float:
+        return normal.cdf((ratio - benchmark) * (num - 1) ** 0.5 / factor**0.5)
+
+    trials, variance = 7, 0.0009
+    quantiles = [normal.inv_cdf(1 - 1 / trials), normal.inv_cdf(1 - 1 / (trials * np.e))]
+    best = variance**0.5 * ((1 - np.euler_gamma) * quantiles[0] + np.euler_gamma * quantiles[1])
+    rankings = [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 2, 1], [1, 0, 2]]
+    worth = np.full(3, 1 / 3)
+    for _ in range(2000):
+        stages = [ranking[place:] for ranking in rankings for place in (0, 1)]
+        pull = [sum(1 / worth[stage].sum() for stage in stages if item in stage) for item in range(3)]
+        worth = np.array([sum(stage[0] == item for stage in stages) for item in range(3)]) / pull
+        worth /= worth.sum()
+    payoff = np.array([[0.0, 0.4, -0.6], [-0.1, 0.0, 0.5], [0.3, -0.2, 0.0]])
+    return {
+        "returns": returns.tolist(),
+        "sharpe_per_period": ratio,
+        "skew_biased": skew,
+        "kurtosis_pearson": kurtosis,
+        "psr_vs_0": exceeds(0.0),
+        "psr_vs_0p05": exceeds(0.05),
+        "n_trials": trials,
+        "var_of_trial_sharpes": variance,
+        "expected_max_sharpe": best,
+        "dsr": exceeds(best),
+        "min_track_record_length_90": 1 + factor * (normal.inv_cdf(0.9) / ratio) ** 2,
+        "plackett_luce": {
+            "rankings_best_first": rankings,
+            "worth": worth.tolist(),
+            "log_worth_centered": (np.log(worth) - np.log(worth).mean()).tolist(),
+        },
+        "alpha_rank": {
+            "cycle": payoff.tolist(),
+            "cycle_result_alpha0p5": long_run(payoff, 0.5, 50),
+            "cycle_result_alpha3_m10": long_run(payoff, 3.0, 10),
+        },
+    }
+
+
+def long_run(payoff: Any, alpha: float, population: int) -> list[float]:
+    num = len(payoff)
+    chain = np.zeros((num, num))
+    for resident in range(num):
+        for mutant in set(range(num)) - {resident}:
+            lead = alpha * (payoff[mutant, resident] - payoff[resident, mutant])
+            chain[resident, mutant] = (1 - np.exp(-lead)) / (1 - np.exp(-population * lead)) / (num - 1)
+        chain[resident, resident] = 1 - chain[resident].sum()
+    return np.linalg.matrix_power(chain, 10**4)[0].tolist()
