@@ -24,11 +24,15 @@ class ArenaRllibEnv(ParallelPettingZooEnv):
 
     reach, speed  None: actions are target weights, as in ArenaParallelEnv. Numbers: actions are unbounded u [A], of
                   which arena.agents.policy.target_weights makes weights, as in the tensor path
+    reward_scale  on every reward. 100, the tensor path's default, is growth in percent: beside the first guesses of a
+                  critic, which are of order 1, the growth of a step as a fraction would be lost
     """
 
-    def __init__(self, env: ArenaParallelEnv, reach: float | None = None, speed: float = 1.0) -> None:
+    def __init__(
+        self, env: ArenaParallelEnv, reach: float | None = None, speed: float = 1.0, reward_scale: float = 1.0
+    ) -> None:
         super().__init__(env)
-        self._reach, self._speed = reach, speed
+        self._reach, self._speed, self._reward_scale = reach, speed, reward_scale
         self.agents = list(env.possible_agents)
         self.possible_agents = list(env.possible_agents)
         self.observation_spaces: dict[str, Space[Any]] = {agent: env.observation_space(agent) for agent in self.agents}
@@ -47,6 +51,7 @@ class ArenaRllibEnv(ParallelPettingZooEnv):
         # RLlib ends an episode on either flag; ruin and the last bar may meet in one step.
         terminated["__all__"] = over and ruined
         truncated["__all__"] = over and not ruined
+        rewards = {agent: self._reward_scale * reward for agent, reward in rewards.items()}
         return observations, rewards, terminated, truncated, infos
 
     def _weights(self, actions: Mapping[str, np.ndarray], reach: float) -> dict[str, np.ndarray]:
@@ -65,14 +70,14 @@ class ArenaRllibEnv(ParallelPettingZooEnv):
 def make_arena_env(context: Mapping[str, Any]) -> ArenaRllibEnv:
     """The environment of an `env_config`.
 
-    preset        name of the rules      synthetic   fields of SyntheticParams
-    reach, speed  see ArenaRllibEnv      the rest    arguments of ArenaParallelEnv
+    preset        name of the rules                    synthetic   fields of SyntheticParams
+    reach, speed, reward_scale  see ArenaRllibEnv      the rest    arguments of ArenaParallelEnv
     """
     options = dict(context)
-    squash = {name: options.pop(name) for name in ("reach", "speed") if name in options}
+    own = {name: options.pop(name) for name in ("reach", "speed", "reward_scale") if name in options}
     synthetic = SyntheticParams(**options.pop("synthetic", {}))
     params = preset(options.pop("preset", "sqrt"), synthetic.dt)
-    return ArenaRllibEnv(ArenaParallelEnv(synthetic=synthetic, params=params, **options), **squash)
+    return ArenaRllibEnv(ArenaParallelEnv(synthetic=synthetic, params=params, **options), **own)
 
 
 def register_arena_env(name: str = "arena") -> None:

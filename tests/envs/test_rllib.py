@@ -78,3 +78,13 @@ def test_unbounded_actions_become_the_weights_of_the_tensor_path(speed):
         assert first[1] == second[1]
         for name in told.agents:
             np.testing.assert_array_equal(first[0][name], second[0][name])
+
+
+def test_rewards_are_scaled():
+    plain, scaled = make_arena_env(SMALL), make_arena_env(SMALL | {"reward_scale": 100.0})
+    rewards = []
+    for env in (plain, scaled):
+        env.reset(seed=1)
+        rewards.append(env.step({name: np.full(2, 0.5, np.float32) for name in env.agents})[1])
+    assert any(rewards[0].values())
+    assert rewards[1] == {name: 100.0 * reward for name, reward in rewards[0].items()}
