@@ -3,7 +3,9 @@
 import argparse
 import json
 import logging
+import os
 import shlex
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,7 +164,14 @@ def _farewell(console: "Console", run: Path, training: "Training") -> None:
 
 def _quiet() -> None:
     """RLlib and torch advise programmers of RLlib and torch; who trains an agent wants to see the training."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    if "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # as is, but unsaid Ray warns of it; read when imported
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_GRAFANA_HOST", "DISABLED")
+    import ray.rllib  # noqa: F401 - gives its logger a level
+
+    for name in ("ray", "ray.rllib", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
 
 

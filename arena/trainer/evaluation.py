@@ -63,14 +63,14 @@ def evaluation_tournament(
 
 
 def training_data(env_config: Mapping[str, Any], warmup: int) -> DataConfig:
-    """The synthetic market of an env_config as the tournament says it."""
+    """The synthetic market of an env_config as the tournament says it; the field may need more warm-up than it."""
     synthetic = SyntheticParams(**env_config.get("synthetic", {}))
     is_fair = synthetic.signal_ic == 0 and synthetic.drift_per_year == 0
     return DataConfig(
         mode="fair" if is_fair else "signal",
         num_assets=synthetic.num_assets,
         episode_length=synthetic.num_bars - warmup,
-        warmup=warmup,
+        warmup=max(warmup, DataConfig().warmup),
         drift_per_year=synthetic.drift_per_year,
         signal_ic=synthetic.signal_ic,
         signal_half_life=synthetic.signal_half_life,

@@ -1,9 +1,7 @@
 """Trains an algorithm of RLlib: iterations, league, evaluations, checkpoints, until it is time to stop."""
 
 import logging
-import os
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -236,10 +234,6 @@ def entrant(checkpoint: Path) -> str:
 @contextmanager
 def started_ray(settings: RunConfig) -> Iterator[None]:
     """A Ray of our own, or the cluster of `address`; a Ray that runs already in this process is used as it is."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_GRAFANA_HOST", "DISABLED")
-    if "ray" not in sys.modules:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     if ray.is_initialized():

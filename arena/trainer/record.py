@@ -61,7 +61,7 @@ class Record:
     def _write(self, name: str, row: Mapping[str, Any]) -> None:
         finite = {key: None if isinstance(x, float) and not math.isfinite(x) else x for key, x in row.items()}
         with (self._run / name).open("a") as file:
-            file.write(json.dumps(finite) + "\n")
+            file.write(json.dumps(finite, default=float) + "\n")  # RLlib counts in NumPy's integers
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

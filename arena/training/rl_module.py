@@ -17,15 +17,19 @@ NETWORKS = ("mlp", "assets")
 
 def make_network(kind: str, obs_dim: int, num_assets: int, options: Mapping[str, Any]) -> MlpPolicy | AssetPolicy:
     """`mlp`: MlpPolicy; `assets`: AssetPolicy. options: their width, log_std and, of `assets`, history_length ..."""
-    if kind == "mlp":
-        return MlpPolicy(obs_dim, num_assets, **options)
-    if kind == "assets":
-        return AssetPolicy(num_assets, **options)
-    raise ValueError(f"unknown network {kind!r}, expected one of {', '.join(NETWORKS)}")
+    check_network(kind)
+    return MlpPolicy(obs_dim, num_assets, **options) if kind == "mlp" else AssetPolicy(num_assets, **options)
+
+
+def check_network(kind: str) -> None:
+    """ValueError unless there is such a network."""
+    if kind not in NETWORKS:
+        raise ValueError(f"unknown network {kind!r}, expected one of {', '.join(NETWORKS)}")
 
 
 def module_spec(kind: str = "mlp", **options: Any) -> RLModuleSpec:
-    """For AlgorithmConfig.rl_module(rl_module_spec=...)."""
+    """For AlgorithmConfig.rl_module(rl_module_spec=...); ValueError where the kind is not known."""
+    check_network(kind)
     return RLModuleSpec(module_class=ArenaRLModule, model_config={"network": kind, "options": options})
 
 

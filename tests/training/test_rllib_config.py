@@ -1,12 +1,13 @@
 """Configs of RLlib's algorithms from files."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from ray.rllib.algorithms.sac import SACConfig
 
 from arena.training.algorithm import TensorPPOConfig
-from arena.training.rl_module import ArenaRLModule, make_network
+from arena.training.rl_module import ArenaRLModule, make_network, module_spec
 from arena.training.rllib_config import make_rllib_config, read_rllib_config
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
@@ -73,5 +74,6 @@ def test_the_tensor_path_refuses_what_it_cannot_do():
 
 
 def test_an_unknown_network_is_refused():
-    with pytest.raises(ValueError, match="expected one of mlp, assets"):
-        make_network("cnn", 10, 2, {})
+    for make in (partial(make_network, "cnn", 10, 2, {}), partial(module_spec, "cnn")):
+        with pytest.raises(ValueError, match="expected one of mlp, assets"):
+            make()

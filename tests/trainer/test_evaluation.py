@@ -1,0 +1,57 @@
+"""The validation tournament is the training's market, on seeds that are neither trained nor ranked on."""
+
+import pytest
+
+from arena.agents.network import AssetPolicy
+from arena.config import DEFAULT_FIELD
+from arena.config_file import ConfigError
+from arena.data.seeds import SEED_RANGES
+from arena.tournament.plan import make_plan
+from arena.trainer.config import EvaluationConfig
+from arena.trainer.evaluation import LEARNER, evaluate, evaluation_tournament, training_data
+from arena.training.export import export_policy
+from arena.training.registration import policy_manifest
+
+ENV = {"synthetic": {"num_assets": 3, "num_bars": 70, "signal_ic": 0.2}, "warmup": 64}
+
+
+def test_it_is_the_market_of_the_training():
+    config = evaluation_tournament(EvaluationConfig(scenarios=5), ENV, 64, seed=3)
+    assert (config.data.num_assets, config.data.episode_length, config.data.signal_ic) == (3, 6, 0.2)
+    assert config.agents == DEFAULT_FIELD
+    low, size = SEED_RANGES["validation"]
+    seeds = [seed for unit in make_plan(config).units for seed in unit.scenarios]
+    assert len(seeds) == 5
+    assert all(low <= seed < low + size for seed in seeds)
+
+
+def test_fair_training_is_evaluated_in_a_fair_market():
+    fair = {"synthetic": {"num_bars": 70, "signal_ic": 0.0, "drift_per_year": 0.0}}
+    assert training_data(fair, 64).mode == "fair"
+    assert training_data(ENV, 64).mode == "signal"
+
+
+def test_a_tournament_of_the_users_is_taken_with_its_field(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("data: {num_assets: 2, scenarios: 999}\nagents: [{agent: cash}, {agent: equal_weight}]\n")
+    config = evaluation_tournament(EvaluationConfig(scenarios=5, tournament=path), ENV, 64, seed=3)
+    assert config.field == ("cash", "equal_weight")
+    assert (config.data.num_assets, config.data.scenarios, config.data.seeds) == (2, 5, "validation")
+    path.write_text(f"agents: [{{agent: cash, name: {LEARNER}}}]\n")
+    with pytest.raises(ConfigError, match="is the name of the policy in training"):
+        evaluation_tournament(EvaluationConfig(tournament=path), ENV, 64, seed=3)
+
+
+def test_a_policy_that_holds_nothing_grows_as_cash_and_trails_the_best(tmp_path):
+    network = AssetPolicy(3, width=8)
+    network.actor_mean.weight.data.zero_()
+    export_policy(network, tmp_path / "idle.pt", policy_manifest(ENV, 3, any_assets=True))
+    evaluation = EvaluationConfig(scenarios=60)
+    config = evaluation_tournament(evaluation, ENV, 64, seed=0)
+    config = config.model_copy(update={"agents": DEFAULT_FIELD[:3]})
+    verdict = evaluate(config, f"policy:{tmp_path / 'idle.pt'}")
+    assert verdict.growth.value == pytest.approx(0, abs=1e-12)
+    assert set(verdict.field) == {"cash", "buy_and_hold", "equal_weight"}
+    assert verdict.lead.value == pytest.approx(-verdict.field[verdict.best].value)
+    assert verdict.lead.low <= verdict.lead.value <= verdict.lead.high
+    assert verdict.as_dict()["best_opponent"] == verdict.best

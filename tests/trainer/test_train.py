@@ -1,0 +1,155 @@
+"""The whole command: what a run leaves, and that it goes on after Ctrl-C and after SIGKILL of its process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import ray
+
+from arena.cli import main
+from arena.trainer.record import EVALUATIONS, PROGRESS, Record, read_rows
+
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+
+ROOT = Path(__file__).parents[2]
+SMOKE = ROOT / "configs/train/smoke.yaml"
+KILL_WITHIN = 240  # seconds that the process may take until there is a checkpoint to kill it after
+
+
+@pytest.fixture(scope="module")
+def local_ray():
+    """One Ray for what is trained in this process."""
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def field(tmp_path):
+    """A flag that evaluates against two agents: the default field takes longer than the training."""
+    path = tmp_path / "field.yaml"
+    path.write_text("data: {num_assets: 4, episode_length: 20}\nagents: [{agent: cash}, {agent: equal_weight}]\n")
+    return f"--run.evaluation.tournament={path}"
+
+
+def train(*arguments):
+    return main(["train", *map(str, arguments)])
+
+
+def assert_goes_on(run, iterations):
+    """Every iteration is recorded once and adds market steps."""
+    rows = read_rows(run / PROGRESS)
+    assert [row["iteration"] for row in rows] == list(range(1, iterations + 1))
+    assert all(later["env_steps"] > earlier["env_steps"] for earlier, later in pairwise(rows))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_run_leaves_a_policy_that_plays_and_goes_on_for_longer(tmp_path, field, capsys):
+    assert train("--config", SMOKE, "--run.out", tmp_path / "runs", field) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    said = capsys.readouterr().out
+    assert said.startswith("train TensorPPO, assets, 2 learners against 2 opponents, in a league, until 6 iterations")
+    assert_goes_on(run, 6)
+    assert [row["iteration"] for row in read_rows(run / EVALUATIONS)] == [3, 6]
+    for left in ("policy.pt", "checkpoints/best/policy.pt", "plots/learning.png", "league/league.json", "config.yaml"):
+        assert (run / left).is_file(), left
+    assert list((run / "tensorboard").iterdir())
+    assert json.loads((run / "summary.json").read_text())["iterations"] == 6
+    for entrant in (f"policy:{run / 'policy.pt'}", f"rllib:{run / 'checkpoints/best'}"):
+        assert entrant in said or entrant.startswith("rllib")
+        assert main(["check", entrant]) == 0
+
+    league = json.loads((run / "league/league.json").read_text())
+    assert train("--resume", run, "--run.iterations", 8) == 0
+    assert_goes_on(run, 8)
+    later = json.loads((run / "league/league.json").read_text())
+    assert {member["name"] for member in league["members"]} < {member["name"] for member in later["members"]}
+    capsys.readouterr()
+    assert train("--resume", run, "--training.lr", 1) == 2
+    assert "only --run.* may be given" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_ctrl_c_ends_after_the_iteration_and_saves(tmp_path, field, capsys, monkeypatch):
+    written = Record.iteration
+
+    def interrupt_the_second(self, row):
+        written(self, row)
+        if row["iteration"] == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Record, "iteration", interrupt_the_second)
+    assert train("--config", SMOKE, "--run.out", tmp_path / "runs", field) == 130
+    (run,) = (tmp_path / "runs").iterdir()
+    assert f"--resume {run}" in capsys.readouterr().out
+    assert_goes_on(run, 2)
+    assert (run / "checkpoints/000002/training.json").is_file()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_the_stock_path_is_the_same_command(tmp_path, field, capsys):
+    """Same network, so the same kind of policy file; a SAC of RLlib's own enters by its checkpoint."""
+    for name, flags in (
+        ("stock_ppo", ["--training.train_batch_size_per_learner", "80", "--training.minibatch_size", "64"]),
+        ("stock_sac", ["--training.num_steps_sampled_before_learning_starts", "40"]),
+    ):
+        env = "{num_agents: 2, synthetic: {num_assets: 4, num_bars: 80}" + (", reach: 4.0}" if "ppo" in name else "}")
+        small = ["--env_runners.num_env_runners", "0", "--env_runners.num_envs_per_env_runner", "2"]
+        code = train(
+            *("--config", ROOT / f"configs/train/{name}.yaml", "--run.out", tmp_path / "runs", "--run.name", name),
+            *("--run.iterations", "1", "--environment.env_config", env, "--run.evaluation.scenarios", "4"),
+            *(field, *small, *flags),
+        )
+        assert code == 0, capsys.readouterr()
+        (run,) = (tmp_path / "runs").glob(f"*{name}")
+        assert (run / "policy.pt").exists() == ("ppo" in name)
+        (row,) = read_rows(run / EVALUATIONS)
+        assert set(row["field"]) == {"cash", "equal_weight"}
+
+
+def test_what_cannot_be_trained_is_said_before_a_folder_is_made(tmp_path, capsys):
+    out = tmp_path / "runs"
+    for flags, said in (
+        (["--network.kind", "cnn"], "unknown network"),
+        (["--algorithm.x", "1"], "algorithm is 'TensorPPO' and has no fields"),
+        (["--trainin.lr", "1"], "unknown section 'trainin'"),
+        (["--league.sampling", "best"], "sampling is 'best', expected uniform or prioritised"),
+    ):
+        assert train("--config", SMOKE, "--run.out", out, *flags) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert said in error
+    assert not out.exists()
+    assert train("--config", SMOKE, "--resume", out) == 2
+    assert train("--resume", tmp_path) == 2
+    assert "no config.yaml there" in capsys.readouterr().err
+
+
+def test_a_killed_process_is_gone_on_from_its_last_checkpoint(tmp_path, field):
+    """SIGKILL cannot be heeded: what it leaves is what every crash leaves."""
+    command = [sys.executable, str(ROOT / "scripts/train.py")]
+    smoke = ["--config", str(SMOKE), "--run.out", str(tmp_path / "runs"), field]
+    endless = [*smoke, "--run.iterations", "100000", "--run.checkpoint_every", "2"]
+    process = subprocess.Popen([*command, *endless], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    deadline = time.monotonic() + KILL_WITHIN
+    try:
+        while not list((tmp_path / "runs").glob("*/checkpoints/0*/training.json")):
+            assert process.poll() is None, "ended by itself"
+            assert time.monotonic() < deadline, "no checkpoint"
+            time.sleep(0.2)
+    finally:
+        process.kill()
+        process.wait()
+    (run,) = (tmp_path / "runs").iterdir()
+    reached = max(int(path.name) for path in (run / "checkpoints").glob("0*"))
+    end = reached + 3
+    again = [*command, "--resume", str(run), "--run.iterations", str(end)]
+    done = subprocess.run(again, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_goes_on(run, end)
