@@ -22,6 +22,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from arena.training.experience import join
+from arena.training.frozen_module import force_weights
 from arena.training.learner import TensorPPOLearner
 from arena.training.opponents import Opponent
 from arena.training.outcomes import Wins, add_up
@@ -158,6 +159,11 @@ class TensorPPO(PPO):
         """Who finished ahead of whom in the training episodes that ended since the last call."""
         wins, self._wins = self._wins, {}
         return wins
+
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Also makes sure that all runners have the weights, see `force_weights`."""
+        super().restore_from_path(path, *args, **kwargs)
+        force_weights(self, list(self.config.policies))
 
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
         """Also gives the pool to runners that were started anew."""

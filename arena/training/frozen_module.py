@@ -44,7 +44,11 @@ def add_snapshot_module(
 
 
 def force_weights(algorithm: Algorithm, module_ids: Collection[str]) -> None:
-    """Give the learners' weights of these modules to all env runners, whatever they believe to have already."""
+    """Give the learners' weights of these modules to all env runners, whatever they have, and wait until they do.
+
+    After a restore too: RLlib 2.60 sends weights without waiting, and not at all to a runner that has not yet answered
+    the last time, so that remote runners begin with the random weights they were built with.
+    """
     state = algorithm.learner_group.get_state(
         components=[f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}/{module_id}" for module_id in module_ids],
         inference_only=True,

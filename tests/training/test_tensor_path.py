@@ -269,14 +269,18 @@ def test_a_checkpoint_of_either_path_goes_on_in_the_other(build, tmp_path):
         assert target.train()["env_runners"]["num_env_steps_sampled_lifetime"] > 0
 
 
-def test_a_restored_algorithm_is_where_it_was(build, tmp_path):
-    algorithm = build(tensor_config())
+@pytest.mark.parametrize("runners", [0, 1])
+def test_a_restored_algorithm_is_where_it_was(build, tmp_path, runners):
+    algorithm = build(tensor_config().env_runners(num_env_runners=runners))
     algorithm.train()
     restored = Algorithm.from_checkpoint(algorithm.save_to_path(str(tmp_path / "checkpoint")))
     try:
         assert restored.iteration == 1
         assert_same(*(x.learner_group.get_weights()["shared"] for x in (algorithm, restored)))
-        assert_same(weights(algorithm), weights(restored))
+        acting = restored.env_runner_group.foreach_env_runner(lambda runner: runner.module["shared"].get_state())
+        assert len(acting) == 1 + runners
+        for found in acting:
+            assert_same(weights(algorithm), found)
         restored.train()
     finally:
         restored.stop()
