@@ -160,6 +160,7 @@ DEFAULT_FIELD = (
     *(AgentConfig(agent=name) for name in PRICE_RULES),
     *(AgentConfig(agent="mean_variance", name=spec, params={"forecaster": spec}) for spec in FORECASTERS),
     AgentConfig(agent="rank", name="embedded_rank"),
+    AgentConfig(agent="trained"),
 )
 
 

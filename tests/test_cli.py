@@ -111,7 +111,7 @@ def test_broken_bars_are_refused_with_file_and_line(tmp_path, capsys):
         (["--config", "nothing.yaml"], "nothing.yaml: cannot be read: No such file or directory"),
         (["--data", "nowhere"], "--data nowhere: no such file or folder"),
         (["--data.source", "bars"], "the config asks for bars: say where they are with --data DIR"),
-        (["--tournament.seats", "16"], "command line: tournament.seats: larger than the field of 15 agents (got 16)"),
+        (["--tournament.seats", "17"], "command line: tournament.seats: larger than the field of 16 agents (got 17)"),
         (["--agents.0.agent", "momentun"], "unknown agent 'momentun'; did you mean 'momentum'?"),
         (
             ["--data.num-asets", "3"],

@@ -44,7 +44,7 @@ def refusal(tmp_path, text):
         ("seed: 1\nseed: 2\n", "bad.yaml:2: seed: key given twice, first in line 1"),
         ("data: [1\n", "bad.yaml:2: not valid YAML: expected ',' or ']', but got '<stream end>'"),
         ("- 1\n", "bad.yaml:1: expected sections such as `data:` (got [1])"),
-        ("tournament:\n  seats: 40\n", "bad.yaml:2: tournament.seats: larger than the field of 15 agents (got 40)"),
+        ("tournament:\n  seats: 40\n", "bad.yaml:2: tournament.seats: larger than the field of 16 agents (got 40)"),
         (
             "seed: 1\nagents:\n  - agent: random\n  - agent: random\n",
             "bad.yaml:2: agents: entrants share a name; give each its own `name` (got 'random')",
@@ -113,7 +113,7 @@ def test_no_file_means_the_defaults():
     config = load_config()
     assert config == TournamentConfig()
     assert config.agents == DEFAULT_FIELD
-    assert len(config.field) == 15
+    assert len(config.field) == 16
     assert read_config(CONFIGS / "tournament" / "default.yaml").model_dump(exclude={"agents"}) == config.model_dump(
         exclude={"agents"}
     )
@@ -130,7 +130,7 @@ def test_flags_change_fields_of_the_file():
     ("flags", "said"),
     [
         (["--market.fee-bps", "-2"], "command line: market.fee_bps: Input should be greater than or equal to 0"),
-        (["--tournament.seats", "40"], "command line: tournament.seats: larger than the field of 15 agents"),
+        (["--tournament.seats", "40"], "command line: tournament.seats: larger than the field of 16 agents"),
         (["--market.fee-bpss", "2"], "command line: market.fee_bpss: unknown key 'fee_bpss'; did you mean 'fee_bps'?"),
         (["--data.scenarios", "many"], "command line: data.scenarios: Input should be a valid integer"),
         (["--data.scenarios"], "command line: Missing value for argument '--data.scenarios'"),

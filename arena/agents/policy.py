@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from arena.data.types import CLOSE
 from arena.envs.observation import layout, layout_hash
@@ -144,10 +145,13 @@ class PolicyAgent:
 
     @torch.no_grad()
     def act(self, observation: Observation, generator: torch.Generator) -> Tensor:
-        """Weights [B, A]; ValueError where the market shows another layout than it was trained on."""
+        """Weights [B, A]; ValueError where the market is not one that it can play.
+
+        Impact modes that the market lacks and that it was trained with are shown to it without displacement.
+        """
         manifest = self._manifest
         num_assets, num_modes = observation.weight.shape[-1], observation.mode_displacement.shape[-1] + 1
-        if num_modes != manifest.num_modes or not (manifest.any_assets or num_assets == manifest.num_assets):
+        if num_modes > manifest.num_modes or not (manifest.any_assets or num_assets == manifest.num_assets):
             trained = "any number of" if manifest.any_assets else manifest.num_assets
             raise ValueError(
                 f"{self._name} was trained for {manifest.num_modes} impact modes and {trained} assets, and this market "
@@ -155,6 +159,9 @@ class PolicyAgent:
             )
         if num_assets < self._min_assets:
             raise ValueError(f"{self._name} plays {self._min_assets} assets or more, not {num_assets}; a .pt file does")
+        if num_modes < manifest.num_modes:
+            shown = F.pad(observation.mode_displacement, (0, manifest.num_modes - num_modes))
+            observation = observation._replace(mode_displacement=shown)
         obs = policy_obs(observation, manifest.history_length).double()
         action = self.network(obs).to(observation.weight)
         if manifest.reach is None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from arena.agents.baselines import BuyAndHold, Cash, EqualWeight, Random
@@ -49,6 +50,9 @@ FROM_FILES: dict[str, Callable[..., Agent]] = {
     "onnx": load_onnx,
 }
 
+# Policies that come with the package, as names; weights/README.md says how each was trained.
+SHIPPED: dict[str, str] = {"trained": f"policy:{Path(__file__).parent / 'weights' / 'trained.pt'}"}
+
 
 class AgentDescription(NamedTuple):
     """One line of the table of agents."""
@@ -69,6 +73,7 @@ def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
     params  keyword arguments of the class, or of the function after its observation or its FILE
     """
     params = dict(params or {})
+    spec = SHIPPED.get(spec, spec)
     prefix, _, file = spec.partition(":")
     load = FROM_FILES.get(prefix)
     found = load or find_agent(spec)
@@ -107,6 +112,7 @@ def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
 def describe_agents() -> list[AgentDescription]:
     """The built-in agents and those of installed packages, in this order."""
     rows = [_describe(name, found) for name, found in BUILT_IN.items()]
+    rows += [AgentDescription(name, "A policy that comes with the package.", {}, False) for name in SHIPPED]
     for name, entry in sorted(_plug_ins().items()):
         try:
             rows.append(_describe(name, entry.load()))
@@ -133,8 +139,9 @@ def find_agent(spec: str) -> Callable[..., Any]:
     elif spec.endswith(".py"):
         raise ValueError(f"agent {spec!r} names a file only, expected file and class: {spec}:MyAgent")
     else:
-        close = get_close_matches(spec, [*BUILT_IN, *plug_ins], 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join([*BUILT_IN, *plug_ins])}."
+        known = [*BUILT_IN, *SHIPPED, *plug_ins]
+        close = get_close_matches(spec, known, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
         raise ValueError(f"unknown agent {spec!r}; {hint} Your own: package.module:Class or path/to/file.py:Class")
     if not callable(found):
         raise ValueError(f"agent {spec!r} is a {type(found).__name__}, expected a class or a function")
@@ -164,7 +171,8 @@ def _describe(name: str, found: Callable[..., Any]) -> AgentDescription:
 
 
 def _plug_ins() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP) if entry.name not in BUILT_IN}
+    taken = {*BUILT_IN, *SHIPPED}
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP) if entry.name not in taken}
 
 
 def _takes_any(found: Callable[..., Any]) -> bool:

@@ -77,10 +77,19 @@ def test_another_market_than_it_was_trained_for_is_refused(files):
     mlp, asset = load_policy(files[0] / "mlp.pt"), load_policy(files[0] / "asset.pt")
     with pytest.raises(ValueError, match=r"3 impact modes and 4 assets, and this market has 3 and 5"):
         mlp.act(fake_observation(2, 5), torch.Generator())
-    with pytest.raises(ValueError, match=r"3 impact modes and any number of assets, and this market has 1 and 5"):
-        asset.act(fake_observation(2, 5, num_modes=1), torch.Generator())
+    with pytest.raises(ValueError, match=r"3 impact modes and any number of assets, and this market has 4 and 5"):
+        asset.act(fake_observation(2, 5, num_modes=4), torch.Generator())
     with pytest.raises(ValueError, match=r"plays 2 assets or more, not 1"):
         load_policy(files[0] / "asset.pt2").act(fake_observation(2, 1), torch.Generator())
+
+
+def test_impact_modes_that_a_market_lacks_are_shown_without_displacement(files):
+    agent, seen = load_policy(files[0] / "asset.pt"), fake_observation(2, 5)
+    first = seen.mode_displacement[..., :1]
+    absent = seen._replace(mode_displacement=torch.cat([first, torch.zeros_like(first)], -1))
+    assert torch.equal(
+        agent.act(seen._replace(mode_displacement=first), torch.Generator()), agent.act(absent, torch.Generator())
+    )
 
 
 def test_the_layout_is_that_of_the_market():
