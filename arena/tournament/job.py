@@ -15,7 +15,7 @@ from arena.data.types import Scenarios
 from arena.tournament.forecasts import check_unchanged
 from arena.tournament.match import Entrant, MatchRules, play
 from arena.tournament.store import num_path_scenarios, table_from_columns
-from arena.tournament.types import MARKET_SCHEMA, PATH_SCHEMA, Unit
+from arena.tournament.types import MARKET_SCHEMA, PATH_SCHEMA, TRANSFER_SCHEMA, Unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,6 +42,7 @@ class UnitTables(NamedTuple):
     results: "pa.Table"  # SCHEMA
     paths: "pa.Table"  # PATH_SCHEMA
     markets: "pa.Table"  # MARKET_SCHEMA
+    transfers: "pa.Table"  # TRANSFER_SCHEMA
 
 
 def play_unit(job: Job, unit: Unit, tables: Mapping[str, np.ndarray] = MappingProxyType({})) -> UnitTables:
@@ -60,6 +61,7 @@ def play_unit(job: Job, unit: Unit, tables: Mapping[str, np.ndarray] = MappingPr
         results=table_from_columns(played.results),
         paths=table_from_columns(played.paths, PATH_SCHEMA),
         markets=table_from_columns(played.markets, MARKET_SCHEMA),
+        transfers=table_from_columns(played.transfers, TRANSFER_SCHEMA),
     )
 
 

@@ -26,6 +26,7 @@ from arena.envs.vector import VectorMarket
 from arena.tournament.forecasts import ForecastRules, UnitForecasts
 from arena.tournament.ledger import Ledger, path_columns, result_columns
 from arena.tournament.market_path import MarketPath
+from arena.tournament.transfers import Transfers
 from arena.tournament.types import Unit
 
 MAX_REASON = 200  # characters of a forfeit's reason
@@ -59,6 +60,7 @@ class Played(NamedTuple):
     results: dict[str, Any]  # SCHEMA, rows by scenario and seat
     paths: dict[str, Any]  # PATH_SCHEMA, of the first `num_path_scenarios` scenarios
     markets: dict[str, Any]  # MARKET_SCHEMA, of the first `num_market_scenarios` scenarios
+    transfers: dict[str, Any]  # TRANSFER_SCHEMA, of the first `num_path_scenarios` scenarios
 
 
 class Forfeit(Exception):
@@ -88,8 +90,8 @@ def play(
     forecasts = UnitForecasts(rules.forecast, scenarios, tables)
     while True:
         try:
-            ledger, market_path = _play_once(
-                rules, entrants, unit, scenarios, forecasts, set(forfeits), num_market_scenarios
+            ledger, market_path, transfers = _play_once(
+                rules, entrants, unit, scenarios, forecasts, set(forfeits), num_path_scenarios, num_market_scenarios
             )
         except Forfeit as forfeit:
             forfeits[forfeit.seat] = forfeit
@@ -99,6 +101,7 @@ def play(
             results=result_columns(ledger, unit, reasons),
             paths=path_columns(ledger, unit, reasons, num_path_scenarios),
             markets=market_path.columns(unit, forfeits),
+            transfers=transfers.columns(unit),
         )
 
 
@@ -117,8 +120,9 @@ def _play_once(
     scenarios: Scenarios,
     forecasts: UnitForecasts,
     absent: set[int],
+    num_path_scenarios: int,
     num_market_scenarios: int,
-) -> tuple[Ledger, MarketPath]:
+) -> tuple[Ledger, MarketPath, Transfers]:
     """The whole episode with cash in the `absent` seats; raises Forfeit at the first offence."""
     names = unit.lineup.agents
     agents = {seat: _seat_agent(seat, entrants[name]) for seat, name in enumerate(names) if seat not in absent}
@@ -141,6 +145,7 @@ def _play_once(
         dtype=torch.float64,
     )
     ledger, market_path = Ledger(market), MarketPath(market, num_market_scenarios)
+    transfers = Transfers(market, num_path_scenarios)
     for step in range(market.episode_length):
         bar = scenarios.warmup + step
         seen = market.observe()
@@ -161,7 +166,8 @@ def _play_once(
         fills = market.step(weights).fills
         ledger.record(before, quotes, fills, market.state, expected)
         market_path.record(quotes, fills)
-    return ledger, market_path
+        transfers.record(quotes, fills)
+    return ledger, market_path, transfers
 
 
 def _seat_agent(seat: int, entrant: Entrant) -> Agent:

@@ -9,7 +9,7 @@ from arena.tournament.plan import Plan
 from arena.tournament.progress import Standing, progress_bar
 from arena.tournament.run_folder import LOGGER, open_log
 from arena.tournament.runner import num_workers, run_units
-from arena.tournament.store import finished_units, read_unit, write_markets, write_paths, write_unit
+from arena.tournament.store import finished_units, read_unit, write_markets, write_paths, write_transfers, write_unit
 from arena.tournament.types import FORFEIT
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _play_missing(config: TournamentConfig, plan: Plan, run: Path, console: "Con
                 # Paths first: a unit counts as finished as soon as its results are there.
                 write_paths(run, unit, tables.paths)
                 write_markets(run, unit, tables.markets)
+                write_transfers(run, unit, tables.transfers)
                 write_unit(run, unit, tables.results)
                 _log_unit(unit.name, tables.results, time.monotonic() - start)
                 ticker.advance(tables.results)

@@ -4,6 +4,7 @@ A file appears under its final name only when it is whole (write beside it, then
     RUN/units/NAME.parquet     rows of a unit
     RUN/paths/NAME.parquet     per-step nav and costs of its first scenarios, within a size budget
     RUN/paths/NAME.market.parquet  prices, fills and positions of its first scenario, of few units, within that budget
+    RUN/paths/NAME.transfers.parquet  who paid whom through impact, in the scenarios that keep their paths
     RUN/results.parquet        all rows, sorted
 """
 
@@ -22,8 +23,8 @@ from arena.tournament.types import KEY, OF_MARKET, OF_SEAT, PATH_SCHEMA, SCHEMA,
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FLOAT32_BYTES = 4
-MARKET_SUFFIX = ".market.parquet"
+FLOAT32_BYTES, FLOAT64_BYTES = 4, 8
+MARKET_SUFFIX, TRANSFER_SUFFIX = ".market.parquet", ".transfers.parquet"
 MARKET_SHARE = 0.5  # most that market paths take of the budget for paths
 MAX_MARKETS = 16  # they are examples to look at; nothing is estimated from them
 
@@ -122,7 +123,8 @@ def num_path_scenarios(unit: Unit, num_steps: int, budget_bytes: int, num_units:
     A rule of the schedule alone: what is kept depends on no clock, no worker and no other unit.
     """
     num_values = sum(kind == "float32" for kind in PATH_SCHEMA.values())  # keys compress to almost nothing
-    per_scenario = len(unit.lineup.agents) * (num_steps + 1) * num_values * FLOAT32_BYTES
+    num_seats = len(unit.lineup.agents)
+    per_scenario = num_seats * (num_steps + 1) * num_values * FLOAT32_BYTES + num_seats**2 * FLOAT64_BYTES
     return min(len(unit.scenarios), budget_bytes // (num_units * per_scenario))
 
 
@@ -147,14 +149,25 @@ def write_markets(run: Path, unit: Unit, table: "pa.Table") -> Path | None:
     return _write(run / "paths" / f"{unit.name}{MARKET_SUFFIX}", table) if table.num_rows else None
 
 
+def write_transfers(run: Path, unit: Unit, table: "pa.Table") -> Path | None:
+    """Store the transfers of a unit (TRANSFER_SCHEMA); nothing is written for an empty table."""
+    return _write(run / "paths" / f"{unit.name}{TRANSFER_SUFFIX}", table) if table.num_rows else None
+
+
 def read_paths(run: Path) -> "pa.Table | None":
     """All stored rows of PATH_SCHEMA, in file order; None if there are none."""
-    return _read_all(file for file in (run / "paths").glob("*.parquet") if not file.name.endswith(MARKET_SUFFIX))
+    others = (MARKET_SUFFIX, TRANSFER_SUFFIX)
+    return _read_all(file for file in (run / "paths").glob("*.parquet") if not file.name.endswith(others))
 
 
 def read_markets(run: Path) -> "pa.Table | None":
     """All stored rows of MARKET_SCHEMA, in file order; None if there are none."""
     return _read_all((run / "paths").glob(f"*{MARKET_SUFFIX}"))
+
+
+def read_transfers(run: Path) -> "pa.Table | None":
+    """All stored rows of TRANSFER_SCHEMA, in file order; None if there are none."""
+    return _read_all((run / "paths").glob(f"*{TRANSFER_SUFFIX}"))
 
 
 def _array(values: Any, kind: str) -> "pa.Array":

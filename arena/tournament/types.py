@@ -102,3 +102,13 @@ MARKET_COLUMNS = (
 MARKET_SCHEMA: dict[str, str] = {column.name: column.kind for column in MARKET_COLUMNS}
 OF_MARKET = ("ref_price", "mid", "displacement", "price", "net_flow")
 OF_SEAT = ("shares", "position")
+
+# One row per ordered pair of seats of a match that keeps its paths; see arena.tournament.transfers.
+TRANSFER_COLUMNS = (
+    PathColumn("lineup", "int64", "as in the results"),
+    PathColumn("scenario", "int64", "as in the results"),
+    PathColumn("agent", "string", "who paid"),
+    PathColumn("by", "string", "whose flow had moved the price; the agent itself for what it did to its own price"),
+    PathColumn("cost", "float64", "impact paid over the match / nav_0; negative where the other's flow served"),
+)
+TRANSFER_SCHEMA: dict[str, str] = {column.name: column.kind for column in TRANSFER_COLUMNS}

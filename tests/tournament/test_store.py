@@ -18,6 +18,7 @@ from arena.tournament.types import (
     OF_SEAT,
     PATH_SCHEMA,
     SCHEMA,
+    TRANSFER_SCHEMA,
     ResultRow,
     Unit,
 )
@@ -152,7 +153,7 @@ def test_columns_must_fit_the_schema() -> None:
 def test_paths_stay_in_their_budget(tmp_path: Path) -> None:
     num_steps, budget = 120, 60_000
     kept = store.num_path_scenarios(UNITS[0], num_steps, budget, len(UNITS))
-    per_scenario = 3 * (num_steps + 1) * 4 * 4
+    per_scenario = 3 * (num_steps + 1) * 4 * 4 + 3 * 3 * 8  # paths, and transfers between the seats
     assert kept == min(2, budget // (3 * per_scenario)) > 0
     assert store.num_path_scenarios(UNITS[0], num_steps, 1000, len(UNITS)) == 0
     assert store.num_path_scenarios(UNITS[0], num_steps, 10**9, len(UNITS)) == len(UNITS[0].scenarios)
@@ -187,10 +188,16 @@ def test_markets_stay_in_their_share_of_the_budget(tmp_path: Path) -> None:
     assert path is not None
     assert path.stat().st_size < 1.25 * size  # keys, file headers, and what is left of the repetition
     assert store.read_markets(tmp_path).num_rows == index.shape[1]
-    assert store.read_paths(tmp_path) is None, "the two kinds do not mix"
+    assert store.read_paths(tmp_path) is None, "the kinds do not mix"
+    moved = {name: [0] for name in TRANSFER_SCHEMA} | {"agent": ["a"], "by": ["b"]}
+    store.write_transfers(tmp_path, UNITS[0], store.table_from_columns(moved, TRANSFER_SCHEMA))
+    assert store.read_transfers(tmp_path).num_rows == 1
+    assert store.read_markets(tmp_path).num_rows == index.shape[1]
+    assert store.read_paths(tmp_path) is None
     assert store.write_markets(tmp_path, UNITS[1], store.arrow_schema(MARKET_SCHEMA).empty_table()) is None
 
 
 def test_no_paths_is_none(tmp_path: Path) -> None:
     assert store.read_paths(tmp_path) is None
     assert store.read_markets(tmp_path) is None
+    assert store.read_transfers(tmp_path) is None
