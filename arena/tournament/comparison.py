@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from arena.tournament.growth import (
-    CONFIDENCE,
     MIN_SCENARIOS,
     Floats,
     ScenarioKind,
@@ -16,15 +15,6 @@ from arena.tournament.growth import (
 )
 
 MIN_DIFFERENCES = 20  # non-zero paired differences a comparison needs to be decided
-
-
-class Leader(NamedTuple):
-    """Is the first significantly ahead? Paired differences of the first against every other, Holm-adjusted."""
-
-    agent: str
-    significant: bool  # ahead of all others at the 5 % level, jointly
-    p_values: dict[str, float]  # other entrant -> adjusted two-sided p
-    not_separated: tuple[str, ...]  # others the first is not significantly ahead of
 
 
 class PairedDifference(NamedTuple):
@@ -66,22 +56,6 @@ def equality_p_value(scores: Scores, generator: np.random.Generator, num_draws: 
         block = np.broadcast_to(centred, (min(50, num_draws - start), num, num_agents))
         exceed += int((statistic(generator.permuted(block, axis=-1)) >= observed * (1 - 1e-12)).sum())
     return (1 + exceed) / (1 + num_draws)
-
-
-def leader_test(scores: Scores, leader: str, kind: ScenarioKind) -> Leader:
-    """Compare the first of the ranking with every other entrant: paired differences by scenario, t test, Holm.
-
-    A pair without enough non-zero differences, and any pair below MIN_SCENARIOS, stays undecided (p = 1).
-    Holm (1979), Scand. J. Stat. 6:65.
-    """
-    scores = complete_rows(scores)
-    first = scores.agents.index(leader)
-    others = [index for index in range(len(scores.agents)) if index != first]
-    lead = scores.values[:, [first]] - scores.values  # [S, m]
-    raw = [paired_p_value(lead[:, other], kind) if lead[:, other].sum() > 0 else 1.0 for other in others]
-    p_values = dict(zip([scores.agents[other] for other in others], holm(raw)))
-    not_separated = tuple(agent for agent, p in p_values.items() if p >= 1 - CONFIDENCE)
-    return Leader(leader, bool(others) and not not_separated, p_values, not_separated)
 
 
 def paired_differences(scores: Scores, pairs: Sequence[tuple[str, str]], kind: ScenarioKind) -> list[PairedDifference]:

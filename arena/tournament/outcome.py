@@ -11,12 +11,12 @@ from arena.tournament.plan import Plan
 
 def rank(run: Path, plan: Plan, seed: int) -> dict[str, Any]:
     """The leaderboard of the units that are on disk; writes nothing."""
-    return _leaderboard(store.read_units(run, plan.units), plan, seed)
+    return _leaderboard(run, store.read_units(run, plan.units), plan, seed)
 
 
 def write_outcome(run: Path, plan: Plan, seed: int, title: str) -> dict[str, Any]:
     """Write results.parquet, leaderboard.json, .csv, plots and report.html; returns the leaderboard."""
-    board = _leaderboard(store.compact(run, plan.units), plan, seed)
+    board = _leaderboard(run, store.compact(run, plan.units), plan, seed)
     report.write_leaderboard(run, board)
     paths = store.read_paths(run)
     bands = curves.wealth_bands(paths) if paths is not None else None
@@ -42,11 +42,12 @@ def data_notes(plan: Plan) -> list[str]:
     return [*found, *plan.data_notes]
 
 
-def _leaderboard(results: Any, plan: Plan, seed: int) -> dict[str, Any]:
+def _leaderboard(run: Path, results: Any, plan: Plan, seed: int) -> dict[str, Any]:
     return ratings.leaderboard(
         results,
         seed=seed,
         periods_per_year=plan.periods_per_year,
         kind=plan.kind,
         pairs=forecast_pairs(plan.job.entrants),
+        transfers=store.read_transfers(run),
     )

@@ -43,7 +43,7 @@ def spread_ties(
 
     A ranking with ties becomes 2 num_pairs orders of weight 1/(2 num_pairs): random tie-breaks and their mirror images,
     so that tied items are ahead of each other equally often. Two tied items then get equal shares exactly, more of
-    them up to the noise of the draws.
+    them up to the noise of the draws. Equal orders of one scenario are merged: a tie of two costs two orders.
     """
     tied = (np.diff(np.sort(rank, axis=1), axis=1) == 0).any(1)
     orders = [np.take_along_axis(item[~tied], np.argsort(rank[~tied], axis=1, kind="stable"), 1)]
@@ -55,7 +55,10 @@ def spread_ties(
             orders.append(np.take_along_axis(item[tied], order, 1))
             weights.append(np.full(len(order), 0.5 / num_pairs))
             clusters.append(cluster[tied])
-    return Rankings(np.concatenate(orders), np.concatenate(weights), np.concatenate(clusters))
+    rows = np.column_stack([np.concatenate(clusters), np.concatenate(orders)])
+    merged, where = np.unique(rows, axis=0, return_inverse=True)
+    weight = np.bincount(where, np.concatenate(weights), len(merged)).astype(np.float64)
+    return Rankings(np.ascontiguousarray(merged[:, 1:]), weight, merged[:, 0])
 
 
 def fit(rankings: Rankings, num_items: int, anchor: int, ridge: float = 1.0) -> Skills:

@@ -1,4 +1,28 @@
-"""From result rows to the leaderboard: everything a report shows is inferred here, nothing is stored but the rows."""
+"""From result rows to the leaderboard: everything a report shows is inferred here, nothing is stored but the rows.
+
+Keys of the leaderboard. NAME* stands for NAME, NAME_low and NAME_high, a number with its 95 % interval by scenario.
+agents  one entry per entrant, best growth first
+    agent, rank                 name; place by growth
+    rank_low, rank_high, tier   what may be claimed: 1 + number significantly better, m - number significantly worse;
+                                the first of a tier is significantly better than nobody else in it
+    growth*                     mean log growth per game above cash, of the headline score
+    growth_raw*, growth_cv*     the same with the luck of the prices in it, and without
+    rating*                     Plackett-Luce on the Elo scale, cash = 1000
+    sharpe*                     of all steps pooled, per sqrt(year)
+    iqm*                        mean of the middle half of the headline scores above cash
+    prob_better*                chance to score higher than the next of the ranking in a scenario, a tie counting half
+    alpha_rank                  mass in the long run of imitation, see details.structure
+    games, forfeits, median_return, ...   games.describe_games;  flag   "wins often, earns little"
+pairs                   every pair, the higher ranked first: agent, against, growth (mean lead in shared scenarios),
+                        p_value (adjusted over all pairs), verdict: better, worse, not separated, identical, undecided
+leader                  agent, significant, p_values, not_separated: the pairs of the first
+equality_p_value        of one test that all entrants are equal
+transitivity, alpha_rank, profiles, confidence_set    see details
+transfers               who paid whom through impact, see collusion.transfer_table; None without sampled matches
+forecasts               paired differences of followers of forecasts and of the same rule on a random walk
+wins                    share of matches that the row ended ahead of the column
+seed, scenarios, scenario_kind, headline, cash, confidence, digest, notes
+"""
 
 import math
 from collections import Counter
@@ -7,7 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arena.tournament import comparison, growth, plackett_luce
+from arena.tournament import aggregates, comparison, details, growth, pairwise, plackett_luce
+from arena.tournament.collusion import transfer_table
 from arena.tournament.digest import digest, sort_rows
 from arena.tournament.games import describe_games, fold_matches, win_matrix
 from arena.tournament.growth import CAUTION_SCENARIOS, CONFIDENCE, MIN_SCENARIOS, Estimate, ScenarioKind
@@ -30,14 +55,16 @@ def leaderboard(
     kind: ScenarioKind = "seed",
     cash: str = "cash",
     pairs: Sequence[tuple[str, str]] = (),
+    transfers: "pa.Table | None" = None,
 ) -> dict[str, Any]:
     """Result rows (types.SCHEMA) -> a JSON-ready leaderboard; every number that cannot be known is None.
 
-    seed              of the tournament; also keys tie-breaks and the permutation test
+    seed              of the tournament; also keys tie-breaks, permutations and resampling
     periods_per_year  steps per year, for the Sharpe ratio only
     kind              "seed": scenarios are independent universes; "window": disjoint windows of one history
     cash              name of the baseline entrant; without it growth is not measured against anything
     pairs             (follower of a forecast, the same rule on a random walk), compared where both have played
+    transfers         rows of types.TRANSFER_SCHEMA of the sampled matches
     """
     results = sort_rows(results)
     if results.num_rows == 0:
@@ -47,23 +74,34 @@ def leaderboard(
     headline = "growth_raw" if np.isnan(results["growth_cv"].to_numpy()).any() else "growth_cv"
     ratings = rating_estimates(results, np.random.default_rng([seed, 1]), cash)
     flagged = wins_often_earns_little(estimates[headline], ratings)
+    ranking = list(estimates[headline])
+    scores = growth.score_table(results, headline)
+    above_cash = growth.excess(scores, cash)
+    compared = pairwise.compare_all(scores, kind, np.random.default_rng([seed, 3]))
+    places = pairwise.places(compared, ranking)
+    structure = details.structure(results, ranking, seed)
 
     entries = []
-    for rank, agent in enumerate(estimates[headline], start=1):
+    for rank, agent in enumerate(ranking, start=1):
+        place = places[agent]
         entry: dict[str, Any] = {"agent": agent, "rank": rank}
+        entry |= {"rank_low": place.low, "rank_high": place.high, "tier": place.tier}
         entry |= _fields("growth", estimates[headline][agent]) | _fields("rating", ratings[agent])
         entry |= _fields("growth_raw", estimates["growth_raw"][agent])
         entry |= _fields("growth_cv", estimates["growth_cv"][agent])
         entry |= _fields("sharpe", growth.pooled_sharpe(results, agent, periods_per_year, kind))
+        mine = above_cash.values[:, scores.agents.index(agent)]
+        entry |= _fields("iqm", aggregates.interquartile_mean(mine, kind))
+        entry |= _fields("prob_better", _against_next(scores, ranking[rank - 1 : rank + 1], kind))
+        entry["alpha_rank"] = structure["alpha_rank"] and structure["alpha_rank"]["mass"][agent]
         entry |= describe_games(results, agent)
         # Who never trades finishes ahead of losers only, and promises nothing.
         idle = entry["median_return"] == entry["worst_return"] == 0
         entry["flag"] = WINS_OFTEN if agent in flagged and not idle else None
         entries.append(entry)
 
-    scores = growth.score_table(results, headline)
     pairs = [pair for pair in pairs if set(pair) <= set(agents)]
-    leader = comparison.leader_test(scores, entries[0]["agent"], kind)
+    moved = None if transfers is None else transfer_table(transfers, ranking, np.random.default_rng([seed, 5]))
     return {
         "agents": entries,
         "seed": seed,
@@ -73,11 +111,16 @@ def leaderboard(
         "scenario_kind": kind,
         "cash": cash if cash in agents else None,
         "confidence": CONFIDENCE,
-        "leader": leader._asdict(),
+        "leader": pairwise.leader_of(compared, ranking)._asdict(),
         "equality_p_value": comparison.equality_p_value(scores, np.random.default_rng([seed, 2])),
+        "pairs": pairwise.pair_rows(compared, ranking),
+        **structure,
+        "profiles": details.profiles(above_cash, ranking),
+        "confidence_set": details.best_set(scores, kind, ranking, seed),
+        "transfers": moved,
         "forecasts": [found._asdict() for found in comparison.paired_differences(scores, pairs, kind)],
-        "wins": win_matrix(results, [entry["agent"] for entry in entries]),
-        "notes": notes(results, scores, kind, cash),
+        "wins": win_matrix(results, ranking),
+        "notes": notes(results, scores, kind, cash) + structural_notes(structure, moved),
     }
 
 
@@ -144,6 +187,32 @@ def notes(results: "pa.Table", scores: growth.Scores, kind: ScenarioKind, cash: 
     for (agent, reason), count in sorted(reasons.items()):
         found.append(f"{agent} forfeited {count} games, scored as total losses: {reason}.")
     return found
+
+
+def structural_notes(structure: dict[str, Any], transfers: dict[str, Any] | None) -> list[str]:
+    """Circles among entrants, and money that one of them passed to another through the price."""
+    found = []
+    cycles = structure["transitivity"]["cycles"]
+    if cycles:
+        a, b, c = cycles[0]
+        more = f", and {len(cycles) - 1} more such circles" if len(cycles) > 1 else ""
+        found.append(f"No rating can be right about all: {a} beats {b}, {b} beats {c}, {c} beats {a}{more}.")
+    if transfers and transfers["flags"]:
+        first, num = transfers["flags"][0], len(transfers["flags"])
+        more = f"; {num - 1} more such pair{'s' if num > 2 else ''} in leaderboard.json" if num > 1 else ""
+        found.append(
+            f"Trading by {first['by']} moved prices in favour of {first['agent']} by {-first['net'] * 1e4:.0f} bps a "
+            f"game, net{more}. Rules that trade against each other do that; between partners it would be collusion."
+        )
+    return found
+
+
+def _against_next(scores: growth.Scores, pair: list[str], kind: ScenarioKind) -> Estimate:
+    """Chance of the first of the pair to score higher than the second; unknown for the last of the ranking."""
+    if len(pair) < 2:
+        return Estimate(math.nan, None, None)
+    mine, theirs = (scores.values[:, scores.agents.index(agent)] for agent in pair)
+    return aggregates.probability_of_improvement(mine, theirs, kind)
 
 
 def _fields(name: str, estimate: Estimate) -> dict[str, float | None]:

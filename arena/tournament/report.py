@@ -135,7 +135,7 @@ def win_cells(wins: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def leaderboard_table(leaderboard: Mapping[str, Any]) -> "Table":
-    """The terminal table, with the claim as its caption; 110 characters wide with names of 16."""
+    """The terminal table, with the claim as its caption; 120 characters wide with names of 16."""
     from rich.table import Table
     from rich.text import Text
 
@@ -147,6 +147,8 @@ def leaderboard_table(leaderboard: Mapping[str, Any]) -> "Table":
         caption=caption, caption_justify="left", header_style="bold", box=None, pad_edge=False, collapse_padding=True
     )
     table.add_column("#", justify="right")
+    table.add_column("rank\n95 %", justify="right", style="dim", no_wrap=True)
+    table.add_column("tier", justify="right", no_wrap=True)
     table.add_column("agent", no_wrap=True)
     board = {column["title"]: column for column in columns(leaderboard)}
     for title in TERMINAL_COLUMNS:
@@ -164,5 +166,6 @@ def leaderboard_table(leaderboard: Mapping[str, Any]) -> "Table":
                     field, form = PLUS_MINUS[title]
                     cells.append(wording.half_width(entry[f"{field}_low"], entry[f"{field}_high"], form))
         name = Text(entry["agent"]).append(" *" if entry["flag"] else "", style="yellow")
-        table.add_row(str(entry["rank"]), name, *cells)
+        places = wording.rank_interval(entry["rank_low"], entry["rank_high"])
+        table.add_row(str(entry["rank"]), places, str(entry["tier"]), name, *cells)
     return table

@@ -29,6 +29,11 @@ def interval(low: str, high: str) -> str:
     return "" if EMPTY in (low, high) or low == high else f"{low} to {high}"
 
 
+def rank_interval(low: int, high: int) -> str:
+    """1, 3 -> '1-3' with an en dash; one rank alone stands for itself."""
+    return str(low) if low == high else f"{low}{EMPTY}{high}"
+
+
 def half_width(low: float | None, high: float | None, form: Callable[[float], str]) -> str:
     """Half the width of a symmetric interval, unsigned; empty where there is none."""
     return "" if low is None or high is None or low == high else form((high - low) / 2).lstrip("+")

@@ -45,19 +45,6 @@ def test_identical_entrants_are_equal() -> None:
     assert comparison.equality_p_value(scores_of(np.repeat(column, 4, 1)), np.random.default_rng(0)) == 1.0
 
 
-def test_the_leader_must_beat_every_other() -> None:
-    generator = np.random.default_rng(14)
-    values = generator.normal(size=(200, 4))
-    values[:, 2] += 1.0
-    leader = comparison.leader_test(scores_of(values), "agent_2", "seed")
-    assert leader.significant
-    assert leader.not_separated == ()
-    values[:, 3] += 0.95
-    leader = comparison.leader_test(scores_of(values), "agent_2", "seed")
-    assert not leader.significant
-    assert leader.not_separated == ("agent_3",)
-
-
 def test_a_comparison_without_enough_evidence_is_undecided() -> None:
     difference = np.zeros(1000)
     difference[:19] = 1.0 + 0.01 * np.arange(19)
@@ -66,7 +53,6 @@ def test_a_comparison_without_enough_evidence_is_undecided() -> None:
     assert comparison.paired_p_value(difference, "seed") < 0.05
     assert comparison.paired_p_value(np.ones(49) + np.arange(49), "seed") == 1.0  # too few scenarios
     assert comparison.paired_p_value(np.ones(9) + 0.1 * np.arange(9), "window") < 0.05
-    assert not comparison.leader_test(scores_of(np.zeros((100, 1))), "agent_0", "seed").significant  # alone
 
 
 def test_paired_differences_are_of_the_shared_scenarios_and_adjusted_together() -> None:

@@ -3,8 +3,10 @@
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+from arena.config import AgentConfig
 from arena.config_file import read_config
 from arena.tournament.outcome import rank
 from arena.tournament.plan import make_plan
@@ -14,14 +16,35 @@ from arena.tournament.session import play_all
 CONFIGS = Path(__file__).parents[2] / "configs" / "tournament"
 
 
-def board_of(name, tmp_path, scenarios):
-    """The leaderboard of a shipped config, played in this process."""
+STOP_WHEN_AHEAD = """
+import torch
+
+class StopWhenAhead:
+    # Bets on everything, doubles up when it is behind, and goes home for good once it is a little ahead.
+    history_length = 0
+    target = 0.0035  # log growth
+
+    def reset(self):
+        self.home = None
+
+    def act(self, observation, generator):
+        ahead = observation.growth > self.target
+        self.home = ahead if self.home is None else self.home | ahead
+        gross = (0.5 - 20 * observation.growth).clamp(0.5, 1.9)
+        weight = torch.where(self.home, 0.0, gross / observation.weight.shape[-1]).unsqueeze(-1)
+        return weight.expand_as(observation.weight)
+"""
+
+
+def board_of(name, tmp_path, scenarios, agents=None):
+    """The leaderboard of a shipped config, or of its market with other agents, played in this process."""
     config = read_config(CONFIGS / f"{name}.yaml")
     config = config.model_copy(
         update={
             "out": tmp_path,
             "data": config.data.model_copy(update={"scenarios": scenarios}),
             "ray": config.ray.model_copy(update={"workers": 0}),
+            **({"agents": agents} if agents else {}),
         }
     )
     plan = make_plan(config)
@@ -37,6 +60,10 @@ def test_copies_of_a_random_agent_cannot_be_told_apart_in_a_fair_market(tmp_path
     assert board["headline"] == "growth_cv"
     assert board["equality_p_value"] > 0.01
     assert not board["leader"]["significant"]
+    assert {pair["verdict"] for pair in board["pairs"]} == {"not separated"}
+    assert {(entry["rank_low"], entry["rank_high"], entry["tier"]) for entry in board["agents"]} == {(1, 10, 1)}
+    assert board["transitivity"]["cycles"] == []
+    assert board["transfers"]["flags"] == []
     # Luck leaves the score: the interval shrinks at least fivefold, and only costs remain.
     for entry in board["agents"]:
         raw, kept = (entry[f"{name}_high"] - entry[f"{name}_low"] for name in ("growth_raw", "growth_cv"))
@@ -59,3 +86,24 @@ def test_an_oracle_is_first_and_significantly_so(tmp_path):
     assert not board["leader"]["not_separated"]
     assert max(board["agents"], key=lambda entry: entry["growth_raw"])["agent"] == "oracle"
     assert max(board["agents"], key=lambda entry: entry["rating"])["agent"] == "oracle"
+
+
+@pytest.mark.slow
+def test_who_stops_when_ahead_wins_most_games_and_does_not_outrank_cash(tmp_path):
+    """An attack on ranks of single episodes: nearly always a little ahead, and far behind in the rest."""
+    (tmp_path / "attack.py").write_text(STOP_WHEN_AHEAD)
+    specs = ("cash", "buy_and_hold", "equal_weight", "random", f"{tmp_path}/attack.py:StopWhenAhead")
+    board = board_of("fair", tmp_path, scenarios=512, agents=tuple(AgentConfig(agent=spec) for spec in specs))
+    entries = {entry["agent"]: entry for entry in board["agents"]}
+    attack, cash = entries["StopWhenAhead"], entries["cash"]
+    wins = board["wins"]
+    place = {agent: index for index, agent in enumerate(wins["agents"])}
+    assert wins["share"][place["StopWhenAhead"]][place["cash"]] > 0.8
+    assert attack["median_return"] > 0
+    assert max(entries.values(), key=lambda entry: entry["rating"]) is attack
+    # By growth it has earned nothing: it is not ahead of cash, and the table says what is wrong with its rating.
+    assert attack["growth_high"] < 0
+    assert attack["rank"] > cash["rank"]
+    assert attack["flag"] == "wins often, earns little"
+    pair = next(pair for pair in board["pairs"] if {pair["agent"], pair["against"]} == {"StopWhenAhead", "cash"})
+    assert (pair["agent"], pair["verdict"]) == ("cash", "better")

@@ -1,6 +1,7 @@
 """The leaderboard as a whole: its form, its claims on known truths, and what it says when it knows little."""
 
 import json
+from itertools import combinations, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +12,15 @@ from arena.metrics import descending_rank, utility
 from arena.tournament.games import fold_matches, win_matrix
 from arena.tournament.ratings import WINS_OFTEN, leaderboard
 from arena.tournament.store import table_from_columns
-from arena.tournament.types import OK, SCHEMA
+from arena.tournament.types import OK, SCHEMA, TRANSFER_SCHEMA
 from tests.tournament.simulated import simulated_results
 
 EDGE = {"oracle": 0.03, "momentum": 0.01, "cash": 0.0, "random": -0.02}
 DOCUMENTED = [
     *("agent", "rank", "growth", "growth_low", "growth_high", "rating", "rating_low", "rating_high", "games"),
     *("forfeits", "median_return", "sharpe", "max_drawdown", "turnover", "cost"),
+    *("rank_low", "rank_high", "tier", "iqm", "iqm_low", "iqm_high", "prob_better", "prob_better_low"),
+    *("prob_better_high", "alpha_rank"),
 ]
 
 
@@ -51,10 +54,88 @@ def test_form_and_order() -> None:
         assert entry["games"] == 900
         assert entry["growth_low"] <= entry["growth"] <= entry["growth_high"]
         assert entry["rating_low"] <= entry["rating"] <= entry["rating_high"]
+        assert entry["iqm_low"] <= entry["iqm"] <= entry["iqm_high"]
+        assert 1 <= entry["rank_low"] <= entry["rank_high"] <= len(EDGE)
     assert (board["seed"], board["scenarios"], len(board["digest"])) == (1, 300, 64)
     cash = board["agents"][2]
     assert (cash["growth"], cash["rating"], cash["rating_low"], cash["rating_high"]) == (0, 1000, 1000, 1000)
     assert cash["sharpe"] is None
+    json.dumps(board, allow_nan=False)
+
+
+def test_claims_about_ranks_follow_from_the_pairs() -> None:
+    """Far apart: every rank is certain and a tier of its own. Copies: the same ranks, one tier, "identical"."""
+    board = board_of(simulated_results(EDGE, 300, seed=0, num_seats=3))
+    assert [(entry["rank_low"], entry["rank_high"], entry["tier"]) for entry in board["agents"]] == [
+        (rank, rank, rank) for rank in range(1, 5)
+    ]
+    assert [(pair["agent"], pair["against"]) for pair in board["pairs"]] == list(combinations(EDGE, 2))
+    assert {pair["verdict"] for pair in board["pairs"]} == {"better"}
+    assert board["leader"]["p_values"] == {pair["against"]: pair["p_value"] for pair in board["pairs"][:3]}
+    for entry, following in pairwise(board["agents"]):
+        assert entry["prob_better_low"] > 0.5, f"{entry['agent']} scores higher than {following['agent']}"
+    assert board["agents"][-1]["prob_better"] is None
+
+    final_nav = np.exp(0.01 * np.random.default_rng(0).normal(size=(80, 1)))
+    copies = board_of(results_from_nav(np.repeat(final_nav, 3, 1), ["a", "b", "c"]))
+    assert [pair["verdict"] for pair in copies["pairs"]] == ["identical"] * 3
+    assert [(entry["rank_low"], entry["rank_high"], entry["tier"]) for entry in copies["agents"]] == [(1, 3, 1)] * 3
+    assert [entry["prob_better"] for entry in copies["agents"]] == [0.5, 0.5, None]
+    assert [entry["alpha_rank"] for entry in copies["agents"]] == pytest.approx([1 / 3] * 3)
+
+
+def test_names_do_not_decide() -> None:
+    """The same scores under other names make the same claims."""
+    names = {"oracle": "z", "momentum": "y", "cash": "cash", "random": "a"}
+    table = simulated_results(EDGE, 120, seed=3)
+    board = board_of(table)
+    other_names = pa.array([names[agent] for agent in table["agent"].to_pylist()])
+    index = table.schema.get_field_index("agent")
+    renamed = board_of(table.set_column(index, table.field(index), other_names))
+    for entry, other in zip(board["agents"], renamed["agents"]):
+        assert names[entry["agent"]] == other["agent"]
+        for field in ("growth", "rank_low", "rank_high", "tier", "iqm", "prob_better", "alpha_rank"):
+            assert entry[field] == pytest.approx(other[field]), field
+    assert [pair["verdict"] for pair in board["pairs"]] == [pair["verdict"] for pair in renamed["pairs"]]
+
+
+def test_details_are_of_the_field() -> None:
+    board = board_of(simulated_results(EDGE, 300, seed=0))
+    assert board["transitivity"]["cycles"] == []
+    assert 0.9 < board["transitivity"]["explained"] <= 1
+    assert board["alpha_rank"]["mass"]["oracle"] > 0.99
+    assert sum(board["alpha_rank"]["mass"].values()) == pytest.approx(1)
+    profile = board["profiles"]
+    assert list(profile["share"]) == list(EDGE)
+    for share in profile["share"].values():
+        assert len(share) == len(profile["threshold"])
+        assert share == sorted(share, reverse=True)
+    assert board["confidence_set"] in (["oracle"], None)  # None without the optional package
+    assert board["transfers"] is None
+
+
+def test_a_circle_of_entrants_is_said() -> None:
+    """Three that beat each other in a circle, in two scenarios of three."""
+    first = np.random.default_rng(1).integers(0, 3, 200)
+    place = (np.arange(3) - first[:, None]) % 3
+    board = board_of(results_from_nav(np.column_stack([1.02 - 0.01 * place, np.full(200, 0.9)]), [*"abc", "cash"]))
+    assert sorted(board["transitivity"]["cycles"][0]) == ["a", "b", "c"]
+    assert any("No rating can be right about all" in note for note in board["notes"])
+    assert [board["alpha_rank"]["mass"][name] for name in "abc"] == pytest.approx([1 / 3] * 3, abs=0.2)
+
+
+def test_transfers_that_stand_out_are_said() -> None:
+    agents = ["cash", "giver", "taker", "other"]
+    generator = np.random.default_rng(2)
+    scenario, payer, cause = np.indices((60, 4, 4)).reshape(3, -1)
+    cost = 1e-4 * generator.normal(size=len(payer)) - 0.01 * ((payer == 2) & (cause == 1))
+    columns = {"lineup": np.zeros(len(payer)), "scenario": scenario, "cost": cost}
+    columns |= {name: [agents[index] for index in who] for name, who in (("agent", payer), ("by", cause))}
+    results = results_from_nav(np.exp(0.01 * generator.normal(size=(60, 4))), agents)
+    board = board_of(results, transfers=table_from_columns(columns, TRANSFER_SCHEMA))
+    flag = board["transfers"]["flags"][0]
+    assert (flag["agent"], flag["by"], len(board["transfers"]["flags"])) == ("taker", "giver", 1)
+    assert any("Trading by giver moved prices in favour of taker by 100 bps a game" in note for note in board["notes"])
     json.dumps(board, allow_nan=False)
 
 

@@ -129,6 +129,7 @@ def test_leaderboard_files_hold_the_same_numbers(tmp_path: Path, board) -> None:
     rows = list(csv.DictReader(csv_path.open()))
     assert [row["agent"] for row in rows] == [entry["agent"] for entry in board["agents"]]
     assert float(rows[0]["growth"]) == board["agents"][0]["growth"]
+    assert (rows[0]["rank_low"], rows[0]["rank_high"], rows[0]["tier"]) == ("1", "1", "1")
 
 
 def test_plots_are_written(tmp_path: Path, board, bands) -> None:
@@ -151,13 +152,24 @@ def test_interval_ends_of_exactly_zero_are_drawn(board) -> None:
     assert trace["error_x"]["arrayminus"] == [pytest.approx(entry["growth"] * 1e4)]
 
 
-def test_terminal_table_fits_110_columns(board) -> None:
+def test_terminal_table_fits_120_columns(board) -> None:
+    out = io.StringIO()
+    wide = [entry | {"rank_low": 10, "rank_high": 15, "tier": 10} for entry in board["agents"]]
+    wide[1] |= {"agent": "sixteen_letters_", "rank": 15}
+    Console(file=out, width=120).print(report.leaderboard_table(board | {"agents": wide}))
+    assert "…" not in out.getvalue()
+    assert f"10{wording.EMPTY}15" in out.getvalue()
     out = io.StringIO()
     Console(file=out, width=110).print(report.leaderboard_table(board))
     text = out.getvalue()
     assert "…" not in text
     assert all(name in text for name in EDGE)
     assert "significantly ahead" in text
+
+
+def test_rank_intervals_read_as_ranks() -> None:
+    assert wording.rank_interval(3, 3) == "3"
+    assert wording.rank_interval(3, 5) == f"3{wording.EMPTY}5"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,16 @@ from arena.tournament.plan import make_plan, resolve_paths
 from arena.tournament.run_folder import check_same_inputs, create_run, open_run
 from arena.tournament.runner import num_workers, run_units
 from arena.tournament.session import Interrupted, play_all
-from arena.tournament.store import compact, digest, finished_units, read_markets, read_paths, read_units, write_unit
+from arena.tournament.store import (
+    compact,
+    digest,
+    finished_units,
+    read_markets,
+    read_paths,
+    read_transfers,
+    read_units,
+    write_unit,
+)
 from arena.tournament.types import FORFEIT
 
 FRAIL_AGENTS = '''
@@ -100,6 +109,11 @@ def test_a_run_leaves_all_its_files(tmp_path, survivor):
     sampled = [unit for unit in plan.units if unit.name in plan.job.market_units]
     assert 0 < len(sampled) < len(plan.units)
     assert sorted(kept) == sorted([unit.scenarios[0], unit.lineup.lineup] for unit in sampled)
+    moved = read_transfers(run).to_pandas()
+    paths = read_paths(run).to_pandas()
+    matches = [set(map(tuple, rows[["scenario", "lineup"]].to_numpy().tolist())) for rows in (moved, paths)]
+    assert matches[0] == matches[1], "transfers are those of the matches that keep their paths"
+    assert board["transfers"]["games"] == len(matches[0])
     assert open_run(run) == config
     events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events[:2]] == ["begin", "unit"]
@@ -116,7 +130,7 @@ def test_the_budget_of_paths_changes_no_result(tmp_path, survivor):
     got, plan, run = played(tiny(tmp_path, tournament=without))
     assert got == expected
     assert not (run / "paths").exists()
-    write_outcome(run, plan, 3, "no paths")
+    assert write_outcome(run, plan, 3, "no paths")["transfers"] is None
     assert "One market" not in (run / "report.html").read_text()
 
 
