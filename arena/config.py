@@ -52,6 +52,9 @@ class DataConfig(Section):
     signal_ic: Number = Field(0.08, ge=0, lt=1, description="synthetic: correlation of signal and next return [-]")
     signal_half_life: Number = Field(20.0, gt=0, description="synthetic: of the signal [trading days]")
     dir: Path | None = Field(None, description="bars: a folder with one CSV or Parquet file per symbol, or one file")
+    part: Literal["whole", "validation", "test"] = Field(
+        "whole", description="bars: the whole history, or the part kept from training to choose settings, or to rank"
+    )
     fill: Literal["error", "halt", "intersect", "drop_symbols"] = Field(
         "error", description="bars: what to do about bad and missing ones; see arena.data.bars.load_bars"
     )

@@ -9,6 +9,7 @@ from arena.agents.loading import resolve_spec
 from arena.agents.registry import make_agent
 from arena.config import DAYS_PER_YEAR, AgentConfig, TournamentConfig
 from arena.config_file import ConfigError
+from arena.data.align import split
 from arena.data.bars import Report, load_bars
 from arena.data.scenarios import disjoint_starts, scenarios
 from arena.data.seeds import SEED_RANGES, scenario_seeds
@@ -211,6 +212,8 @@ def bar_windows(config: TournamentConfig) -> tuple[Scenarios, Report, list[str]]
     if data.dir is None:
         raise ConfigError("the bars need a folder: give --data DIR")
     bars, report = load_bars(data.dir, fill=data.fill, symbols=data.symbols)
+    if data.part != "whole":
+        bars = split(bars)[("train", "validation", "test").index(data.part)]
     starts = disjoint_starts(len(bars.values), data.warmup, data.episode_length, data.gap)[: data.scenarios]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -81,11 +81,16 @@ def load_train_config(path: Path, flags: Sequence[str]) -> TrainConfig:
     """A file, changed by flags `--section.field value`, whose values are written as in the file."""
     content, root = read_sections(path)
     content.setdefault("run", {})
-    if not flags:
-        return validated(TrainConfig, content, str(path), root)
     for place, value in parse_flags(flags):
         _put(content, place, value)
-    return validated(TrainConfig, content, f"{path} and the command line")
+    origin = (f"{path} and the command line", None) if flags else (str(path), root)
+    config = validated(TrainConfig, content, *origin)
+    evaluation = config.run.evaluation
+    if evaluation.tournament is None:
+        return config
+    # Absolute, so that the run can be gone on with from another directory.
+    evaluation = evaluation.model_copy(update={"tournament": evaluation.tournament.resolve()})
+    return config.model_copy(update={"run": config.run.model_copy(update={"evaluation": evaluation})})
 
 
 def parse_flags(flags: Sequence[str]) -> list[tuple[list[str], Any]]:

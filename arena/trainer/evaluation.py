@@ -57,20 +57,24 @@ def evaluation_tournament(
         )
     if LEARNER in config.field:
         raise ConfigError(f"{evaluation.tournament}: agents: {LEARNER!r} is the name of the policy in training")
-    data = config.data.model_copy(update={"seeds": "validation", "scenarios": evaluation.scenarios})
+    held_out = {"seeds": "validation", "part": "validation", "scenarios": evaluation.scenarios}
+    data = config.data.model_copy(update=held_out)
     schedule = config.tournament.model_copy(update={"paths_mb": 0.0})
     return config.model_copy(update={"data": data, "tournament": schedule, "seed": seed})
 
 
 def training_data(env_config: Mapping[str, Any], warmup: int) -> DataConfig:
-    """The synthetic market of an env_config as the tournament says it; the field may need more warm-up than it."""
+    """The data of an env_config as the tournament says it; the field may need more warm-up than the training."""
+    warmup = max(warmup, DataConfig().warmup)
+    if "bars" in env_config:
+        return DataConfig(source="bars", warmup=warmup, **env_config["bars"])
     synthetic = SyntheticParams(**env_config.get("synthetic", {}))
     is_fair = synthetic.signal_ic == 0 and synthetic.drift_per_year == 0
     return DataConfig(
         mode="fair" if is_fair else "signal",
         num_assets=synthetic.num_assets,
         episode_length=synthetic.num_bars - warmup,
-        warmup=max(warmup, DataConfig().warmup),
+        warmup=warmup,
         drift_per_year=synthetic.drift_per_year,
         signal_ic=synthetic.signal_ic,
         signal_half_life=synthetic.signal_half_life,

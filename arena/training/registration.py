@@ -7,6 +7,8 @@ from ray.tune.registry import register_env
 
 from arena.agents.policy import PolicyManifest, policy_layout
 from arena.agents.registry import make_agent
+from arena.data.align import split
+from arena.data.bars import load_bars
 from arena.data.synthetic_params import SyntheticParams
 from arena.envs.presets import preset
 from arena.envs.rllib import register_arena_env
@@ -14,18 +16,21 @@ from arena.envs.storage import keep_freed_memory
 from arena.training.market_env import Domain, EnvParams, MarketEnv
 from arena.training.opponents import opponent_names
 from arena.training.rewards import RewardParams
-from arena.training.windows import SyntheticSource
+from arena.training.windows import BarsSource, SyntheticSource, WindowSource
 
 DEFAULT_PRESET = "sqrt"
 OF_POLICY = ("reach", "speed", "history_length", "forecaster")  # fields of EnvParams that a policy depends on
 STOCK_ENV, TENSOR_ENV = "arena", "arena_tensor"  # as RLlib knows them
+EPISODE_LENGTH = 120  # of windows of bars
 WARMUP = 60  # bars before an episode of the synthetic market, as in ArenaParallelEnv
 
 
 def make_tensor_market(context: Mapping[str, Any]) -> MarketEnv:
-    """The tensor environment of an `env_config`, over windows of the synthetic market.
+    """The tensor environment of an `env_config`.
 
     preset      name of the rules           synthetic  fields of SyntheticParams
+    bars        in place of `synthetic`, files of yours: {dir, fill, symbols} as load_bars takes them, episode_length.
+                Windows are drawn from the training part of the history (arena.data.align.split)
     num_agents  learners, exploiters included
     opponents   specs of agents; num_opponents of them are drawn every episode, all by default
     signal_ic   range of it, else that of `synthetic`
@@ -36,11 +41,10 @@ def make_tensor_market(context: Mapping[str, Any]) -> MarketEnv:
     options = dict(context)
     if options["device"] == "cpu":
         keep_freed_memory()  # steps make and free tensors of the same sizes
-    synthetic = SyntheticParams(**options.pop("synthetic", {}))
     specs = options.pop("opponents", ())
     opponents = {name: make_agent(spec) for name, spec in zip(opponent_names(specs), specs)}
-    rules = preset(options.pop("preset", DEFAULT_PRESET), synthetic.dt)
-    source = SyntheticSource(synthetic, options.pop("warmup", WARMUP), options.pop("signal_ic", None))
+    source, dt = _source(options)
+    rules = preset(options.pop("preset", DEFAULT_PRESET), dt)
     settings = {name: options.pop(name, default) for name, default in (("seed", 0), ("compile", False))}
     device = options.pop("device")
     params = EnvParams(
@@ -53,10 +57,25 @@ def make_tensor_market(context: Mapping[str, Any]) -> MarketEnv:
     return MarketEnv(params, rules, source, opponents, device=device, **settings)
 
 
+def _source(options: dict[str, Any]) -> tuple[WindowSource, float]:
+    """Where windows come from, and the length of a bar [trading days]; takes its fields out of `options`."""
+    names = ("synthetic", "bars", "signal_ic")
+    synthetic, told, signal_ic = (options.pop(name, None) for name in names)
+    warmup = options.pop("warmup", WARMUP)
+    if told is None:
+        params = SyntheticParams(**(synthetic or {}))
+        return SyntheticSource(params, warmup, signal_ic), params.dt
+    if synthetic is not None or signal_ic is not None:
+        raise ValueError("env_config has bars and synthetic or signal_ic, expected one market")
+    told = dict(told)
+    episode_length = told.pop("episode_length", EPISODE_LENGTH)
+    bars = split(load_bars(**{"path" if name == "dir" else name: value for name, value in told.items()})[0])[0]
+    return BarsSource(bars, warmup, episode_length), bars.dt
+
+
 def policy_manifest(context: Mapping[str, Any], num_assets: int, any_assets: bool, command: str = "") -> PolicyManifest:
     """What a policy file must say of a policy trained in `make_tensor_market(context)`."""
-    synthetic = SyntheticParams(**context.get("synthetic", {}))
-    num_modes = len(preset(context.get("preset", DEFAULT_PRESET), synthetic.dt).modes)
+    num_modes = len(preset(context.get("preset", DEFAULT_PRESET)).modes)
     of_env = {name: context.get(name, getattr(EnvParams, name)) for name in OF_POLICY}
     return PolicyManifest(
         layout=policy_layout(num_modes),
