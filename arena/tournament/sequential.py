@@ -37,6 +37,37 @@ class Bets(NamedTuple):
     log_peak: Floats  # [3, P] most evidence at the end of any batch: better, worse, equal; log(1/p)
 
 
+class Decision(NamedTuple):
+    """What is known of one pair after some complete batches."""
+
+    verdict: str  # BETTER, WORSE, EQUAL or UNDECIDED
+    scenarios: int  # consumed when it was decided; all so far while it is undecided
+    low: float  # always-valid interval of the mean difference, jointly 95 % over all pairs, from all scenarios so far
+    high: float
+
+
+def decide(differences: Floats, margin: float, batch_size: int) -> list[Decision]:
+    """The state of a comparison of P pairs, from their differences [S, P] in scenario order.
+
+    The first BURN_IN scenarios and every complete batch after them are consumed, a rest waits. More scenarios can only
+    add decisions, so a run may stop at the first batch after which nothing of interest is undecided.
+    """
+    num, num_pairs = differences.shape
+    complete = BURN_IN + max(num - BURN_IN, 0) // batch_size * batch_size
+    if np.isnan(differences[:complete]).any():
+        raise ValueError("a difference is NaN: scenarios count in their order, and only when both have played them")
+    if num < BURN_IN:
+        return [Decision(UNDECIDED, 0, -np.inf, np.inf)] * num_pairs
+    bets, needed = start(differences[:BURN_IN], margin), np.full(num_pairs, complete)
+    said = verdicts(bets)
+    for first in range(BURN_IN, complete, batch_size):
+        bets = advance(bets, differences[first : first + batch_size])
+        before, said = said, verdicts(bets)
+        needed[(before == UNDECIDED) & (said != UNDECIDED)] = first + batch_size
+    low, high = interval(differences[BURN_IN:complete], bets.bound, num_pairs)
+    return [Decision(str(what), int(count), float(a), float(b)) for what, count, a, b in zip(said, needed, low, high)]
+
+
 def start(burn_in: Floats, margin: float) -> Bets:
     """The state before the first bet, from the differences [BURN_IN, P] of the first scenarios."""
     if burn_in.ndim != 2 or len(burn_in) != BURN_IN:

@@ -147,3 +147,40 @@ def test_bad_input_is_explained() -> None:
         sequential.start(np.zeros((49, 2)), 0.0)
     with pytest.raises(ValueError, match="margin is -1"):
         sequential.start(np.zeros((50, 2)), -1.0)
+
+
+def test_decisions_come_in_scenario_order_and_stand() -> None:
+    """Three pairs at once: what is decided after n batches is what a longer run had decided by then."""
+    differences = t3(np.random.default_rng(7), (1500, 3)) + SD * np.array([0.5, -0.3, 0.0])
+    final = sequential.decide(differences, 0.4 * SD, 25)
+    assert [decision.verdict for decision in final] == [BETTER, WORSE, EQUAL]
+    for num in (60, 200, 333, 700, 1200):
+        for decision, end in zip(sequential.decide(differences[:num], 0.4 * SD, 25), final):
+            if end.scenarios <= num:
+                assert decision[:2] == end[:2]
+            else:
+                assert decision[:2] == (UNDECIDED, BURN_IN + (num - BURN_IN) // 25 * 25)
+    assert sequential.decide(differences[:1499], 0.4 * SD, 25) == sequential.decide(differences[:1475], 0.4 * SD, 25)
+    for decision, mean in zip(final, SD * np.array([0.5, -0.3, 0.0])):
+        assert decision.low < mean < decision.high
+
+
+def test_nothing_is_decided_before_the_bound_is_known_or_from_holes() -> None:
+    differences = t3(np.random.default_rng(8), (200, 2)) + SD
+    assert sequential.decide(differences[:49], 0.0, 25) == [(UNDECIDED, 0, -np.inf, np.inf)] * 2
+    differences[199] = np.nan  # in a batch that is not complete
+    assert sequential.decide(differences[:200], 0.0, 40)[0].verdict == BETTER
+    differences[100] = np.nan
+    with pytest.raises(ValueError, match="only when both have played"):
+        sequential.decide(differences, 0.0, 40)
+
+
+def test_claims_about_a_field_are_jointly_right() -> None:
+    """200 fields of six pairs, half of them equal: a wrong claim in 10 allowed, 19 with 3 standard errors."""
+    generator, wrong = np.random.default_rng(9), 0
+    means = SD * np.array([0.0, 0.0, 0.0, 0.3, -0.3, 0.15])
+    for _ in range(200):
+        found = sequential.decide(t3(generator, (600, 6)) + means, 0.0, 50)
+        claims = np.array([{BETTER: 1, WORSE: -1}.get(decision.verdict, 0) for decision in found])
+        wrong += bool(((claims != 0) & (claims != np.sign(means))).any())
+    assert wrong <= 19
