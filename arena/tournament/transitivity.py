@@ -28,8 +28,8 @@ ROUNDING = 1e-16  # of sums of squares: where nothing but this is left, ratings 
 class Transitivity(NamedTuple):
     """How far one rating explains the win shares."""
 
-    explained: float | None  # share of the weighted variance of log odds in ratings; None where nobody leads anybody
-    p_value: float | None  # of "ratings explain all of it"; None with too few scenarios
+    explained: float | None  # share of the weighted sum of squared log odds in ratings; None where no odds are known
+    p_value: float | None  # of "ratings explain all of it"
     cycles: tuple[tuple[int, int, int], ...]  # each significantly beats the next, the last the first
 
 
@@ -51,7 +51,7 @@ def win_leads(matches: Matches, num_agents: int) -> Floats:
 
 
 def transitivity(leads: Floats, num_agents: int, generator: np.random.Generator) -> Transitivity:
-    """Leads [S, P] -> Transitivity; scenarios are resampled jointly.
+    """Leads [S, P] -> Transitivity; scenarios are resampled jointly, pairs that met in few of them carry no weight.
 
     p-value: the weighted sum of squares of the cyclic part against that of its resampled deviations from itself.
     """
@@ -59,7 +59,8 @@ def transitivity(leads: Floats, num_agents: int, generator: np.random.Generator)
     size = met.sum(0).astype(np.float64)  # [P] scenarios in which the pair met
     filled = np.where(met, leads, 0.0)
     flow, weight = _log_odds(filled.sum(0), size)
-    root = np.sqrt(weight)
+    # Log odds of few games are biased, and thousands of pairs add that up to a false answer.
+    root = np.sqrt(np.where(size >= MIN_SCENARIOS["seed"], weight, 0.0))
 
     def cyclic_part(weighted: Floats) -> Floats:
         """Weighted flows [..., P] without what ratings explain of them."""
@@ -71,16 +72,15 @@ def transitivity(leads: Floats, num_agents: int, generator: np.random.Generator)
     project = design @ np.linalg.pinv(design.T @ design)  # [P, m]; a field in separate parts has no unique ratings
     cyclic, total = cyclic_part(root * flow), float(np.square(root * flow).sum())
     observed = float(np.square(cyclic).sum())
-    explained = None if total == 0 else 1 - observed / total
-    if len(leads) < MIN_SCENARIOS["seed"]:
-        return Transitivity(explained, None, ())
+    if total == 0:
+        return Transitivity(None, None, ())
 
     exceed, floor = 0, ROUNDING * total
     for counts in draws(len(leads), NUM_DRAWS, generator, max(1, BLOCK // max(leads.shape))):
         drawn, _ = _log_odds(counts @ filled, counts @ met.astype(np.float64))
         deviation = cyclic_part((drawn - flow) * root)  # [draws, P]
         exceed += int((np.square(deviation).sum(1) >= observed - floor).sum())
-    return Transitivity(explained, (1 + exceed) / (1 + NUM_DRAWS), _cycles(leads, num_agents, generator))
+    return Transitivity(1 - observed / total, (1 + exceed) / (1 + NUM_DRAWS), _cycles(leads, num_agents, generator))
 
 
 def _log_odds(lead: Floats, size: Floats) -> tuple[Floats, Floats]:
