@@ -35,12 +35,10 @@ def seat_league(config: TensorPPOConfig, params: LeagueParams) -> TensorPPOConfi
             f"num_exploiters is {params.num_exploiters}, expected fewer than num_agents = {num_agents}: the other "
             "agents are whom they exploit"
         )
-    config.environment(
-        env_config={
-            "opponents": [resolve_spec(spec) for spec in params.scripted],
-            "num_exploiters": params.num_exploiters,
-        }
-    )
+    opponents = [resolve_spec(spec) for spec in params.scripted]
+    if list(config.env_config.get("opponents", opponents)) != opponents:
+        raise ValueError("env_config.opponents differ from the league's scripted agents; name them in one place")
+    config.environment(env_config={"opponents": opponents, "num_exploiters": params.num_exploiters})
     exploiters = [f"exploiter_{number}" for number in range(params.num_exploiters)]
     mapping = partial(seat_module, num_main=num_agents - params.num_exploiters)
     return config.multi_agent(policies=[MAIN, *exploiters], policy_mapping_fn=mapping)

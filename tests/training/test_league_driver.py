@@ -5,7 +5,7 @@ import pytest
 import ray
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from rllib_setup import AGENTS, MARKETS, STEPS, SYNTHETIC, assert_same, stock_config, tensor_config
+from rllib_setup import AGENTS, EPISODE, MARKETS, STEPS, SYNTHETIC, assert_same, stock_config, tensor_config
 
 from arena.agents.policy import load_policy
 from arena.tournament.league_ratings import rate_players
@@ -200,6 +200,30 @@ def test_evaluation_meets_the_scripted_agents_and_is_not_counted(build, tmp_path
     assert "win_share" not in result["env_runners"], "members come and go: the league reports them"
 
 
+def test_an_exploiter_learns_to_beat_a_noisy_trader(build):
+    """The learner is frozen as it began, trading at random at twenty times the cost; its exploiter learns calm."""
+    config = league_config(network={"kind": "mlp", "width": 8, "log_std": 0.0})
+    config.environment(
+        env_config={"num_opponents": 0, "num_windows": 64, "domain": {"cost": (20.0, 20.0)}, "reach": 4.0}
+    )
+    config.env_runners(num_envs_per_env_runner=128, rollout_fragment_length=EPISODE)
+    config.training(minibatch_size=512, lr=0.03, num_epochs=4).multi_agent(policies_to_train=["exploiter_0"])
+    algorithm = build(config)
+    before = algorithm.learner_group.get_weights()["shared"]
+    shares, returns = [], []
+    for _ in range(20):
+        result = algorithm.train()["env_runners"]
+        met = against(algorithm.drain_outcomes(), LEARNER)["exploiter_0"]
+        assert met.games == 128 * AGENTS
+        shares.append(1.0 - met.wins / met.games)
+        returns.append(float(result["module_episode_returns_mean"]["exploiter_0"]))
+    assert_same(algorithm.learner_group.get_weights()["shared"], before)
+    # 768 comparisons have a standard error of 0.018.
+    assert abs(np.mean(shares[:2]) - 0.5) < 0.1
+    assert np.mean(shares[-3:]) > 0.6
+    assert np.mean(returns[-3:]) > np.mean(returns[:2]) + 1.0, "percent of growth beyond the learners'"
+
+
 def test_seats_and_modules_of_a_league():
     config = league_config()
     assert list(config.policies) == ["shared", "exploiter_0"]
@@ -211,6 +235,9 @@ def test_seats_and_modules_of_a_league():
     assert seat_module("trader_11", None, num_main=12) == "shared"
     with pytest.raises(ValueError, match="expected fewer than num_agents = 2"):
         seat_league(tensor_config(), LeagueParams(num_exploiters=2))
+    assert seat_league(config, PARAMS).env_config == config.env_config
+    with pytest.raises(ValueError, match="name them in one place"):
+        seat_league(config, LeagueParams(scripted=("cash", "fader")))
 
 
 # Frozen modules of RLlib.
