@@ -23,6 +23,7 @@ class Pairwise(NamedTuple):
 
     agents: tuple[str, ...]  # m
     difference: Floats  # [m, m] mean lead of the row over the column in the scenarios of both, NaN without any
+    half_width: Floats  # [m, m] of its 95 % t interval, of this pair alone; NaN below MIN_SCENARIOS
     p_value: Floats  # [m, m] adjusted over all pairs; 1 where nothing could be tested
     verdict: NDArray[np.str_]  # [m, m] what the row is compared with the column
 
@@ -59,6 +60,8 @@ def compare_all(scores: Scores, kind: ScenarioKind, generator: np.random.Generat
     adjustment. A pair that never differs is identical; one with too few scenarios, or fewer than MIN_DIFFERENCES that
     differ, is undecided: a handful of events decides nothing.
     """
+    from scipy import stats
+
     lead, first, second = paired_leads(scores)
     played, differ = (~np.isnan(lead)).sum(0), (np.nan_to_num(lead) != 0).sum(0)
     needed = min(MIN_DIFFERENCES, MIN_SCENARIOS[kind])
@@ -70,17 +73,21 @@ def compare_all(scores: Scores, kind: ScenarioKind, generator: np.random.Generat
         p[:] = holm([paired_p_value(column[~np.isnan(column)], kind) for column in lead.T])
     mean = np.where(played > 0, np.nansum(lead, 0) / np.maximum(played, 1), np.nan)
     decided = tested & (p <= 1 - CONFIDENCE)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(played - 1, 1))
+    variance = np.nansum(np.square(lead - mean), 0) / np.maximum(played - 1, 1)
+    half = np.where(played >= MIN_SCENARIOS[kind], quantile * np.sqrt(variance / np.maximum(played, 1)), np.nan)
 
     num = len(scores.agents)
-    difference, p_value = np.zeros((num, num)), np.ones((num, num))
+    difference, half_width, p_value = np.zeros((num, num)), np.zeros((num, num)), np.ones((num, num))
     verdict = np.full((num, num), IDENTICAL, dtype=object)
     difference[first, second], difference[second, first] = mean, -mean
+    half_width[first, second] = half_width[second, first] = half
     p_value[first, second] = p_value[second, first] = p
     for rows, columns, sign in ((first, second, 1.0), (second, first, -1.0)):
         ahead = np.where(sign * mean > 0, BETTER, WORSE)
         said = np.where(decided, ahead, np.where(tested, NOT_SEPARATED, UNDECIDED))
         verdict[rows, columns] = np.where((differ == 0) & (played > 0), IDENTICAL, said)
-    return Pairwise(scores.agents, difference, p_value, verdict.astype(str))
+    return Pairwise(scores.agents, difference, half_width, p_value, verdict.astype(str))
 
 
 def places(pairwise: Pairwise, ranking: Sequence[str]) -> dict[str, Place]:
@@ -113,17 +120,19 @@ def leader_of(pairwise: Pairwise, ranking: Sequence[str]) -> Leader:
 
 
 def pair_rows(pairwise: Pairwise, ranking: Sequence[str]) -> list[dict[str, object]]:
-    """One row per pair, the entrant that ranks higher first: {agent, against, growth, p_value, verdict}."""
+    """One row per pair, the entrant that ranks higher first; the interval is of the pair alone, p is adjusted."""
     index = [pairwise.agents.index(agent) for agent in ranking]
     rows: list[dict[str, object]] = []
     for place, i in enumerate(index):
         for j in index[place + 1 :]:
-            growth = float(pairwise.difference[i, j])
+            growth, half = float(pairwise.difference[i, j]), float(pairwise.half_width[i, j])
             rows.append(
                 {
                     "agent": pairwise.agents[i],
                     "against": pairwise.agents[j],
                     "growth": None if np.isnan(growth) else growth,
+                    "growth_low": None if np.isnan(half) else growth - half,
+                    "growth_high": None if np.isnan(half) else growth + half,
                     "p_value": float(pairwise.p_value[i, j]),
                     "verdict": str(pairwise.verdict[i, j]),
                 }

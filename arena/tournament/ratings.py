@@ -13,7 +13,7 @@ agents  one entry per entrant, best growth first
     prob_better*                chance to score higher than the next of the ranking in a scenario, a tie counting half
     alpha_rank                  mass in the long run of imitation, see details.structure
     games, forfeits, median_return, ...   games.describe_games;  flag   "wins often, earns little"
-pairs                   every pair, the higher ranked first: agent, against, growth (mean lead in shared scenarios),
+pairs                   every pair, the higher ranked first: agent, against, growth* (mean lead in shared scenarios),
                         p_value (adjusted over all pairs), verdict: better, worse, not separated, identical, undecided
 leader                  agent, significant, p_values, not_separated: the pairs of the first
 equality_p_value        of one test that all entrants are equal
@@ -25,18 +25,16 @@ seed, scenarios, scenario_kind, headline, cash, confidence, digest, notes
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arena.tournament import aggregates, comparison, details, growth, pairwise, plackett_luce
+from arena.tournament import aggregates, comparison, details, growth, notes, pairwise, plackett_luce
 from arena.tournament.collusion import transfer_table
 from arena.tournament.digest import digest, sort_rows
 from arena.tournament.games import describe_games, fold_matches, win_matrix
-from arena.tournament.growth import CAUTION_SCENARIOS, CONFIDENCE, MIN_SCENARIOS, Estimate, ScenarioKind
-from arena.tournament.types import FORFEIT
+from arena.tournament.growth import CONFIDENCE, Estimate, ScenarioKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,7 +77,7 @@ def leaderboard(
     above_cash = growth.excess(scores, cash)
     compared = pairwise.compare_all(scores, kind, np.random.default_rng([seed, 3]))
     places = pairwise.places(compared, ranking)
-    structure = details.structure(results, ranking, seed)
+    shape = details.structure(results, ranking, seed)
 
     entries = []
     for rank, agent in enumerate(ranking, start=1):
@@ -93,7 +91,7 @@ def leaderboard(
         mine = above_cash.values[:, scores.agents.index(agent)]
         entry |= _fields("iqm", aggregates.interquartile_mean(mine, kind))
         entry |= _fields("prob_better", _against_next(scores, ranking[rank - 1 : rank + 1], kind))
-        entry["alpha_rank"] = structure["alpha_rank"] and structure["alpha_rank"]["mass"][agent]
+        entry["alpha_rank"] = shape["alpha_rank"] and shape["alpha_rank"]["mass"][agent]
         entry |= describe_games(results, agent)
         # Who never trades finishes ahead of losers only, and promises nothing.
         idle = entry["median_return"] == entry["worst_return"] == 0
@@ -114,13 +112,13 @@ def leaderboard(
         "leader": pairwise.leader_of(compared, ranking)._asdict(),
         "equality_p_value": comparison.equality_p_value(scores, np.random.default_rng([seed, 2])),
         "pairs": pairwise.pair_rows(compared, ranking),
-        **structure,
+        **shape,
         "profiles": details.profiles(above_cash, ranking),
         "confidence_set": details.best_set(scores, kind, ranking, seed),
         "transfers": moved,
         "forecasts": [found._asdict() for found in comparison.paired_differences(scores, pairs, kind)],
         "wins": win_matrix(results, ranking),
-        "notes": notes(results, scores, kind, cash) + structural_notes(structure, moved),
+        "notes": notes.evidence(results, scores, kind, cash) + notes.structure(shape, moved),
     }
 
 
@@ -161,50 +159,6 @@ def wins_often_earns_little(growths: dict[str, Estimate], ratings: dict[str, Est
             if apart and growths[agent].value < growths[other].value:
                 flagged.add(agent)
     return flagged
-
-
-def notes(results: "pa.Table", scores: growth.Scores, kind: ScenarioKind, cash: str) -> list[str]:
-    """What a reader must know before trusting the table, one sentence each."""
-    found = []
-    num, least = len(scores.scenarios), MIN_SCENARIOS[kind]
-    if num < least:
-        unit = "scenarios" if kind == "seed" else "windows"
-        found.append(f"Only {num} {unit}: descriptive, no growth interval and no claim (from {least} on).")
-    elif kind == "seed" and num < CAUTION_SCENARIOS:
-        found.append(
-            f"{num} scenarios: a loss that happens once in 100 scenarios can be missed, and intervals are then too "
-            f"short; use {CAUTION_SCENARIOS} or more, and look at the worst return."
-        )
-    if kind == "window":
-        found.append("Intervals take one window of the history as one observation.")
-    if cash not in scores.agents:
-        found.append(f"No entrant {cash!r}: growth is absolute, and the rating's zero is a virtual cash entrant.")
-    missing = int(np.isnan(scores.values).any(1).sum())
-    if missing:
-        found.append(f"Unfinished: {missing} of {num} scenarios lack some entrants; comparisons use the others.")
-    forfeits = results.filter(np.asarray(results["status"].to_pylist(), dtype=str) == FORFEIT)
-    reasons = Counter(zip(forfeits["agent"].to_pylist(), forfeits["reason"].to_pylist()))
-    for (agent, reason), count in sorted(reasons.items()):
-        found.append(f"{agent} forfeited {count} games, scored as total losses: {reason}.")
-    return found
-
-
-def structural_notes(structure: dict[str, Any], transfers: dict[str, Any] | None) -> list[str]:
-    """Circles among entrants, and money that one of them passed to another through the price."""
-    found = []
-    cycles = structure["transitivity"]["cycles"]
-    if cycles:
-        a, b, c = cycles[0]
-        more = f", and {len(cycles) - 1} more such circles" if len(cycles) > 1 else ""
-        found.append(f"No rating can be right about all: {a} beats {b}, {b} beats {c}, {c} beats {a}{more}.")
-    if transfers and transfers["flags"]:
-        first, num = transfers["flags"][0], len(transfers["flags"])
-        more = f"; {num - 1} more such pair{'s' if num > 2 else ''} in leaderboard.json" if num > 1 else ""
-        found.append(
-            f"Trading by {first['by']} moved prices in favour of {first['agent']} by {-first['net'] * 1e4:.0f} bps a "
-            f"game, net{more}. Rules that trade against each other do that; between partners it would be collusion."
-        )
-    return found
 
 
 def _against_next(scores: growth.Scores, pair: list[str], kind: ScenarioKind) -> Estimate:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from arena.tournament import pairwise
 from arena.tournament.growth import Scores
@@ -23,7 +24,8 @@ def claims(*statements: tuple[str, str], agents: str = "abcde") -> pairwise.Pair
     for winner, loser in statements:
         i, j = agents.index(winner), agents.index(loser)
         verdict[i, j], verdict[j, i] = BETTER, WORSE
-    return pairwise.Pairwise(tuple(agents), np.zeros((num, num)), np.ones((num, num)), verdict)
+    zeros = np.zeros((num, num))
+    return pairwise.Pairwise(tuple(agents), zeros, zeros, zeros + 1, verdict)
 
 
 def field(num: int = 200, seed: int = 1) -> np.ndarray:
@@ -93,7 +95,8 @@ def test_unplayed_scenarios_are_left_out_pair_by_pair() -> None:
     values[:, 3] = np.nan
     never = compared(values)
     assert (never.verdict[3, [0, 1, 2, 4]] == UNDECIDED).all()
-    assert pairwise.pair_rows(never, never.agents)[2]["growth"] is None
+    row = pairwise.pair_rows(never, never.agents)[2]
+    assert (row["growth"], row["growth_low"], row["growth_high"]) == (None, None, None)
 
 
 def test_places_by_hand() -> None:
@@ -131,7 +134,10 @@ def test_pair_rows_put_the_higher_ranked_first() -> None:
     rows = pairwise.pair_rows(found, ranking)
     assert [(row["agent"], row["against"]) for row in rows[:2]] == [("agent_2", "agent_1"), ("agent_2", "agent_0")]
     assert len(rows) == 10
-    assert rows[0]["growth"] == pytest.approx(found.difference[2, 1])
+    lead = field()[:, 2] - field()[:, 1]
+    interval = stats.ttest_1samp(lead, 0).confidence_interval(0.95)
+    expected = (lead.mean(), interval.low, interval.high)
+    assert [rows[0][name] for name in ("growth", "growth_low", "growth_high")] == pytest.approx(expected)
     assert {row["verdict"] for row in rows} == {BETTER, NOT_SEPARATED}
 
 
