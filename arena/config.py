@@ -159,12 +159,12 @@ PRICE_RULES = (
 )
 # One rule on each forecaster, so that what a forecast is worth can be read off; on persistence it holds cash.
 FORECASTERS = ("persistence", "embedded", "ensemble")
-DEFAULT_FIELD = (
+SCRIPTED_FIELD = (
     *(AgentConfig(agent=name) for name in PRICE_RULES),
     *(AgentConfig(agent="mean_variance", name=spec, params={"forecaster": spec}) for spec in FORECASTERS),
     AgentConfig(agent="rank", name="embedded_rank"),
-    AgentConfig(agent="trained"),
 )
+DEFAULT_FIELD = (*SCRIPTED_FIELD, AgentConfig(agent="trained"))
 
 
 class TournamentConfig(Section):

@@ -20,7 +20,7 @@ class EvaluationConfig(Section):
     every: Count = Field(20, ge=0, description="iterations between two evaluations; 0 = only at the end")
     scenarios: Count = Field(64, ge=2, description="markets to play")
     tournament: Path | None = Field(
-        None, description="config of a tournament: field, market, data; the default field in the training's market"
+        None, description="config of a tournament: field, market, data; the scripted agents in the training's market"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from arena.config import DEFAULT_FIELD, AgentConfig, DataConfig, MarketConfig, TournamentConfig
+from arena.config import SCRIPTED_FIELD, AgentConfig, DataConfig, MarketConfig, TournamentConfig
 from arena.config_file import ConfigError, read_config
 from arena.data.synthetic_params import SyntheticParams
 from arena.tournament.comparison import paired_differences
@@ -46,14 +46,14 @@ class Verdict(NamedTuple):
 def evaluation_tournament(
     evaluation: EvaluationConfig, env_config: Mapping[str, Any], warmup: int, seed: int
 ) -> TournamentConfig:
-    """The tournament that evaluates: the given one, or the default field in the market that is trained in."""
+    """The tournament that evaluates: the given one, or the scripted field in the market that is trained in."""
     if evaluation.tournament is not None:
         config = resolve_paths(read_config(evaluation.tournament))
     else:
         config = TournamentConfig(
             data=training_data(env_config, warmup),
             market=MarketConfig(preset=env_config.get("preset", "sqrt")),
-            agents=DEFAULT_FIELD,
+            agents=SCRIPTED_FIELD,
         )
     if LEARNER in config.field:
         raise ConfigError(f"{evaluation.tournament}: agents: {LEARNER!r} is the name of the policy in training")

@@ -3,7 +3,7 @@
 import pytest
 
 from arena.agents.network import AssetPolicy
-from arena.config import DEFAULT_FIELD
+from arena.config import SCRIPTED_FIELD
 from arena.config_file import ConfigError
 from arena.data.seeds import SEED_RANGES
 from arena.tournament.plan import make_plan
@@ -18,7 +18,7 @@ ENV = {"synthetic": {"num_assets": 3, "num_bars": 70, "signal_ic": 0.2}, "warmup
 def test_it_is_the_market_of_the_training():
     config = evaluation_tournament(EvaluationConfig(scenarios=5), ENV, 64, seed=3)
     assert (config.data.num_assets, config.data.episode_length, config.data.signal_ic) == (3, 6, 0.2)
-    assert config.agents == DEFAULT_FIELD
+    assert config.agents == SCRIPTED_FIELD
     low, size = SEED_RANGES["validation"]
     seeds = [seed for unit in make_plan(config).units for seed in unit.scenarios]
     assert len(seeds) == 5
@@ -48,7 +48,7 @@ def test_a_policy_that_holds_nothing_grows_as_cash_and_trails_the_best(tmp_path)
     export_policy(network, tmp_path / "idle.pt", policy_manifest(ENV, 3, any_assets=True))
     evaluation = EvaluationConfig(scenarios=60)
     config = evaluation_tournament(evaluation, ENV, 64, seed=0)
-    config = config.model_copy(update={"agents": DEFAULT_FIELD[:3]})
+    config = config.model_copy(update={"agents": SCRIPTED_FIELD[:3]})
     verdict = evaluate(config, f"policy:{tmp_path / 'idle.pt'}")
     assert verdict.growth.value == pytest.approx(0, abs=1e-12)
     assert set(verdict.field) == {"cash", "buy_and_hold", "equal_weight"}
