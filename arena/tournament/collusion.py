@@ -1,9 +1,9 @@
 """The transfer matrix of a tournament, and pairs whose transfers stand out: candidates for collusion, no proof of it.
 
 Price pressure hands over nearly all that it costs: who buys dearly while a partner sells pays the partner through the
-market. The flag asks for three things at once: j's flow served i more than chance explains, by more than i's flow
-served j, and by an amount that matters. Rules that trade against each other do the same in good faith, so a flag is a
-reason to look.
+market. So the flag asks for three things at once: j's flow served i more than chance explains; what j handed over and
+did not get back is a good part of what j itself paid to move the price; and it is an amount that matters. In the
+default field rules that trade against each other hand over 16 % at most, a donor and its receiver 60 %.
 
 Axes: R matches, N seats, m entrants.
 """
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 NUM_PERMUTATIONS = 200
 BAND = 0.99  # quantile of the largest pair under permutation
-MATERIAL = 1e-3  # of the initial nav per game: smaller net transfers are not worth a word
+SHARE = 1 / 3  # of the giver's own impact on itself: less is what any two rules that disagree hand each other
+MATERIAL = 1e-3  # of the initial nav per game: less is not worth a word
 
 
 class MatchTransfers(NamedTuple):
@@ -74,7 +75,7 @@ def mean_costs(folded: MatchTransfers, num_agents: int) -> Floats:
 
 
 def flagged_pairs(folded: MatchTransfers, num_agents: int, generator: np.random.Generator) -> list[tuple[int, int]]:
-    """Pairs (i, j): j's flow served i beyond the band, by more than i's served j, by at least MATERIAL a game.
+    """Pairs (i, j): j's flow served i beyond the band, and handed over at least SHARE and MATERIAL, net.
 
     Band: what i paid because of the others is dealt anew among them, in every match; the statistic is the mean of what
     is dealt in units of its size for i, without what j does to everybody.
@@ -102,7 +103,8 @@ def flagged_pairs(folded: MatchTransfers, num_agents: int, generator: np.random.
     largest = [np.nanmax(np.abs(statistic(generator.permuted(dealt, axis=-1)))) for _ in range(NUM_PERMUTATIONS)]
     beyond = statistic(dealt) < -np.quantile(largest, BAND)
     mean = mean_costs(folded, num_agents)
-    served = beyond & (mean < 0) & (mean - mean.T <= -MATERIAL)
+    given = np.minimum(-mean, mean.T - mean)  # [m, m] by the column to the row, and not given back
+    served = beyond & (given >= np.maximum(SHARE * np.diag(mean), MATERIAL))
     return [(int(i), int(j)) for i, j in np.argwhere(served)]
 
 

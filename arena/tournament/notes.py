@@ -51,6 +51,6 @@ def structure(shape: dict[str, Any], transfers: dict[str, Any] | None) -> list[s
         more = f"; {num - 1} more such pair{'s' if num > 2 else ''} in leaderboard.json" if num > 1 else ""
         found.append(
             f"Trading by {first['by']} moved prices in favour of {first['agent']} by {-first['net'] * 1e4:.0f} bps a "
-            f"game, net{more}. Rules that trade against each other do that; between partners it would be collusion."
+            f"game, net{more}. That is how partners would hand money over; it is no proof that they are."
         )
     return found

@@ -169,9 +169,12 @@ def test_a_donor_and_its_receiver_are_flagged_first(scenarios, partner):
     assert table["cost"][index["receiver"]][index["donor"]] == pytest.approx(first["cost"])
 
 
-def test_random_agents_are_not_flagged(scenarios):
-    transfers, _ = played(scenarios, copies(6))
-    assert transfer_table(transfers, sorted(copies(6)), np.random.default_rng(0))["flags"] == []
+@pytest.mark.parametrize("rules", [(), ("momentum", "mean_reversion", "macd", "rsi", "fader")])
+def test_honest_agents_are_not_flagged(scenarios, rules):
+    """Neither copies with luck of their own, nor rules that trade against each other."""
+    field = copies(3) | {name: Entrant(name) for name in rules}
+    transfers, _ = played(scenarios, field)
+    assert transfer_table(transfers, sorted(field), np.random.default_rng(0))["flags"] == []
 
 
 def test_order_of_rows_and_of_names(scenarios, partner):
