@@ -4,34 +4,18 @@ Nothing heavy is imported here, so that a mistake in a config is reported at onc
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
+
+from arena.config_fields import Count, Name, Number, Section, refusal
+from arena.config_schedule import ScheduleConfig
 
 if TYPE_CHECKING:
     from arena.envs.types import MarketParams
 
 DAYS_PER_YEAR = 252
 BPS = 1e-4
-
-
-def _no_bool(value: object) -> object:
-    # pydantic takes True for 1, and YAML 1.1 reads `on` and `yes` as True.
-    if isinstance(value, bool):
-        raise ValueError("expected a number; YAML reads on, off, yes and no as true or false")
-    return value
-
-
-Count = Annotated[int, BeforeValidator(_no_bool)]
-Number = Annotated[float, BeforeValidator(_no_bool)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-
-
-class Section(BaseModel):
-    """Immutable, and a field that does not exist is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DataConfig(Section):
@@ -126,16 +110,6 @@ class ForecastConfig(Section):
     tables: Path | None = Field(None, description="a folder that keeps tables of forecasts from run to run")
 
 
-class ScheduleConfig(Section):
-    """Who meets whom."""
-
-    seats: Count | None = Field(None, ge=1, description="agents per market; the whole field if left out")
-    lineups: Count | None = Field(None, ge=1, description="different lineups; balanced and few if left out")
-    batch_size: Count = Field(128, ge=1, description="scenarios in one unit of work; part of the result's identity")
-    allow_cheats: bool = Field(False, description="admit agents that see what no trader can know")
-    paths_mb: Number = Field(10.0, ge=0, description="most that the stored per-step paths may take [MB]")
-
-
 class RayConfig(Section):
     """Where the work is done; never changes a result."""
 
@@ -187,25 +161,34 @@ class TournamentConfig(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
-        data, market, seats = self.data, self.market, self.tournament.seats
+        data, market, schedule = self.data, self.market, self.tournament
         if data.source == "synthetic" and data.mode == "fair" and market.cash_rate_per_year != data.drift_per_year:
-            raise _refusal(
+            raise refusal(
                 "data.drift_per_year",
                 "in fair mode it must equal market.cash_rate_per_year, or holding is paid and the market is not fair",
                 data.drift_per_year,
             )
         if market.wind_down > data.episode_length:
-            raise _refusal(
+            raise refusal(
                 "market.wind_down", f"longer than the episode of {data.episode_length} bars", market.wind_down
             )
         repeated = sorted({name for name in self.field if self.field.count(name) > 1})
         if repeated:
-            raise _refusal("agents", "entrants share a name; give each its own `name`", repeated[0])
-        if seats is not None and seats > len(self.field):
-            raise _refusal("tournament.seats", f"larger than the field of {len(self.field)} agents", seats)
+            raise refusal("agents", "entrants share a name; give each its own `name`", repeated[0])
+        if schedule.seats is not None and schedule.seats > len(self.field):
+            raise refusal("tournament.seats", f"larger than the field of {len(self.field)} agents", schedule.seats)
+        if schedule.newcomer is not None and schedule.newcomer not in self.field:
+            raise refusal(
+                "tournament.newcomer", f"no entrant has this name; there are {', '.join(self.field)}", schedule.newcomer
+            )
+        if data.source == "bars" and schedule.format == "swiss":
+            raise refusal(
+                "tournament.format",
+                "its final needs scenarios that no round has used, and windows of bars are few",
+                schedule.format,
+            )
+        if data.source == "bars" and schedule.stop.when != "never":
+            raise refusal(
+                "tournament.stop.when", "windows of bars are too few to stop early; leave it out", schedule.stop.when
+            )
         return self
-
-
-def _refusal(place: str, message: str, value: object) -> PydanticCustomError:
-    """An error of several sections at once, blamed on the field at `place`."""
-    return PydanticCustomError("sections", "{message}", {"message": message, "place": place, "value": value})

@@ -94,11 +94,14 @@ def summary(config: TrainConfig) -> str:
     sections, run = config.sections, config.run
     env = sections.get("environment", {}).get("env_config", {})
     network = (sections.get("network") or {}).get("kind", "RLlib's own network")
+    what = f"{sections.get('algorithm')}, {network}"
+    if "tune" in sections:
+        return f"train a grid of {what}, seed {run.seed}"
     ends = {"iterations": run.iterations, "market steps": run.env_steps, "minutes": run.minutes}
     end = " or ".join(f"{value:,} {unit}" for unit, value in ends.items() if value is not None)
     league = "" if config.league is None else ", in a league"
     return (
-        f"train {sections.get('algorithm')}, {network}, {env.get('num_agents', 1)} learners against "
+        f"train {what}, {env.get('num_agents', 1)} learners against "
         f"{env.get('num_opponents', len(env.get('opponents', ())))} opponents{league}, until {end}, seed {run.seed}"
     )
 
@@ -121,7 +124,8 @@ def _tune(config: TrainConfig, run: Path, console: "Console") -> int:
 
     try:
         with started_ray(config.run):
-            rows = run_grid(config.sections, run, lambda line: console.print(line, markup=False))
+            sections = {"debugging": {"seed": config.run.seed}, **config.sections}
+            rows = run_grid(sections, run, lambda line: console.print(line, markup=False))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     console.print(

@@ -10,7 +10,7 @@ from typing import Any, Self
 import yaml
 from pydantic import ConfigDict, Field, model_validator
 
-from arena.config import Count, Name, Number, Section
+from arena.config import Count, Name, Number, Section, refusal
 from arena.config_file import ConfigError, read_sections, read_value, validated
 
 
@@ -41,12 +41,6 @@ class RunConfig(Section):
     dashboard: bool = Field(False, description="start Ray's dashboard")
     evaluation: EvaluationConfig = EvaluationConfig()
 
-    @model_validator(mode="after")
-    def _ends(self) -> Self:
-        if self.iterations is None and self.env_steps is None and self.minutes is None:
-            raise ValueError("expected iterations, env_steps or minutes: a training needs an end")
-        return self
-
 
 class LeagueConfig(Section):
     """Fields of arena.training.league.LeagueParams, where their meaning is; left out: no league."""
@@ -68,8 +62,15 @@ class TrainConfig(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True)  # sections of arena.training.rllib_config
 
-    run: RunConfig
+    run: RunConfig = RunConfig()
     league: LeagueConfig | None = None
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        run = self.run
+        if "tune" not in self.sections and run.iterations is None and run.env_steps is None and run.minutes is None:
+            raise refusal("run", "expected iterations, env_steps or minutes: a training needs an end", {})
+        return self
 
     @property
     def sections(self) -> dict[str, Any]:
@@ -80,7 +81,6 @@ class TrainConfig(Section):
 def load_train_config(path: Path, flags: Sequence[str]) -> TrainConfig:
     """A file, changed by flags `--section.field value`, whose values are written as in the file."""
     content, root = read_sections(path)
-    content.setdefault("run", {})
     for place, value in parse_flags(flags):
         _put(content, place, value)
     origin = (f"{path} and the command line", None) if flags else (str(path), root)

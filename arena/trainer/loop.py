@@ -82,6 +82,7 @@ class Training:
         """The algorithm where it stood, its league, and the tournament that evaluates it."""
         import torch
 
+        from arena.training.frozen_module import force_weights
         from arena.training.registration import WARMUP
 
         settings = self.config.run
@@ -94,6 +95,7 @@ class Training:
         algorithm = config.build_algo()
         if self._checkpoint is not None:
             algorithm.restore_from_path(str(self._checkpoint.resolve()))
+            force_weights(algorithm, list(algorithm.config.policies))
         league = open_league(self.config.league, self.run)
         if league is not None:
             from arena.training.league_driver import push

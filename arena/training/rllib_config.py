@@ -75,9 +75,10 @@ def make_rllib_config(sections: Mapping[str, Any]) -> AlgorithmConfig:
 
 def _assign_policies(config: AlgorithmConfig, policies: str, environment: Mapping[str, Any]) -> None:
     if policies == "shared":
-        config.multi_agent(policies={"shared"}, policy_mapping_fn=shared_policy)
+        config.multi_agent(policies=["shared"], policy_mapping_fn=shared_policy)
     elif policies == "per_agent":
         num_agents = environment["env_config"]["num_agents"]
-        config.multi_agent(policies={f"trader_{seat}" for seat in range(num_agents)}, policy_mapping_fn=own_policy)
+        # A list: the order of a set, and with it the seeds of the weights, differs from process to process.
+        config.multi_agent(policies=[f"trader_{seat}" for seat in range(num_agents)], policy_mapping_fn=own_policy)
     else:
         raise ValueError(f"policies is {policies!r}, expected shared or per_agent")

@@ -155,6 +155,10 @@ class _Watch(tune.Callback):
         self.steps, self.iterations = [0] * len(points), [0] * len(points)
         self.state = ["unfinished"] * len(points)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without whom it reports to: Tune pickles its callbacks, and what draws on a terminal cannot be pickled."""
+        return {**self.__dict__, "_report": None}
+
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
         number = trials.index(trial)
         self.iterations[number] = int(result["training_iteration"])

@@ -97,7 +97,7 @@ def test_the_stock_path_is_the_same_command(tmp_path, field, capsys):
     """Same network, so the same kind of policy file; a SAC of RLlib's own enters by its checkpoint."""
     for name, flags in (
         ("stock_ppo", ["--training.train_batch_size_per_learner", "80", "--training.minibatch_size", "64"]),
-        ("stock_sac", ["--training.num_steps_sampled_before_learning_starts", "40"]),
+        ("stock_sac", ["--reporting.min_sample_timesteps_per_iteration", "40"]),
     ):
         env = "{num_agents: 2, synthetic: {num_assets: 4, num_bars: 80}" + (", reach: 4.0}" if "ppo" in name else "}")
         small = ["--env_runners.num_env_runners", "0", "--env_runners.num_envs_per_env_runner", "2"]
@@ -111,6 +111,25 @@ def test_the_stock_path_is_the_same_command(tmp_path, field, capsys):
         assert (run / "policy.pt").exists() == ("ppo" in name)
         (row,) = read_rows(run / EVALUATIONS)
         assert set(row["field"]) == {"cash", "equal_weight"}
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_grid_is_a_section_of_the_file(tmp_path, capsys):
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "algorithm: TensorPPO\n"
+        "environment: {env: arena_tensor, env_config: {num_windows: 4, synthetic: {num_assets: 2, num_bars: 64}}}\n"
+        "env_runners: {num_envs_per_env_runner: 8, rollout_fragment_length: 4}\n"
+        "training: {minibatch_size: 32, lr: {grid_search: [1e-3, 1e-4]}}\n"
+        "tune: {stop: {iterations: 2}, max_concurrent: 1}\n"
+    )
+    assert train("--config", path, "--run.out", tmp_path / "runs") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("train a grid of TensorPPO")
+    assert said.count(" done (training.lr ") == 2
+    (run,) = (tmp_path / "runs").iterdir()
+    rows = json.loads((run / "trials.json").read_text())["trials"]
+    assert sorted(row["parameters"]["training.lr"] for row in rows) == [1e-4, 1e-3]
 
 
 def test_what_cannot_be_trained_is_said_before_a_folder_is_made(tmp_path, capsys):
