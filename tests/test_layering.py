@@ -29,7 +29,7 @@ ADAPTERS = (
     *("arena.agents", "arena.forecast.server", "arena.training"),
 )
 APPLICATION = ("arena.tournament", "arena.trainer", "arena.cli", "arena.benchmark", "arena.verification")
-LAYER_0 = ("arena.config", "arena.config_file", "arena.metrics")
+LAYER_0 = ("arena.config", "arena.config_fields", "arena.config_file", "arena.config_schedule", "arena.metrics")
 
 # Third-party packages that may be imported when the module is (imports inside functions may be more).
 NUMERIC = {"torch", "numpy"}
