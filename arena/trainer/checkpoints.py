@@ -26,6 +26,7 @@ class TrainingState:
     iteration: int = 0
     env_steps: int = 0  # market steps
     seconds: float = 0.0  # wall clock of all sessions
+    cpu_seconds: float = 0.0  # of this process, in which local runners and learners work
     best_growth: float | None = None  # on validation scenarios
     best_iteration: int = 0
     stale_evaluations: int = 0  # since the best

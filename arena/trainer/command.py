@@ -17,6 +17,7 @@ from arena.trainer.config import TrainConfig, dump_train_config, load_train_conf
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from arena.trainer.checkpoints import TrainingState
     from arena.trainer.loop import Training
 
 FAILED, INTERRUPTED = 1, 130  # exit codes
@@ -145,10 +146,7 @@ def _farewell(console: "Console", run: Path, training: "Training") -> None:
     if (best / POLICY).exists():
         shutil.copyfile(best / POLICY, run / POLICY)
     write_curve(run)
-    made = {"iterations": state.iteration, "env_steps": state.env_steps, "seconds": round(state.seconds, 1)}
-    found = {"best_growth": state.best_growth, "best_iteration": state.best_iteration}
-    verdict = training.verdict.as_dict() if training.verdict else None
-    (run / "summary.json").write_text(_json({**made, **found, "last_evaluation": verdict}))
+    (run / "summary.json").write_text(_json(_summary(run, state)))
     rate = state.env_steps / max(state.seconds, 1e-9)
     console.print(
         f"\n{state.iteration:,} iterations, {state.env_steps:,} market steps in {state.seconds / 60:.1f} min "
@@ -177,6 +175,23 @@ def _quiet() -> None:
     for name in ("ray", "ray.rllib", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
+
+
+def _summary(run: Path, state: "TrainingState") -> dict[str, Any]:
+    """What came of a run, in one file to keep."""
+    from dataclasses import asdict
+
+    from arena.trainer.record import EVALUATIONS, PROGRESS, read_rows
+
+    returns = [row["episode_return"] for row in read_rows(run / PROGRESS) if row["episode_return"] is not None]
+    return {
+        **asdict(state),
+        "episode_return_first": returns[0] if returns else None,
+        "episode_return_last": returns[-1] if returns else None,
+        "evaluations": read_rows(run / EVALUATIONS),
+        "command": (run / "command.txt").read_text().strip(),
+        "environment": json.loads((run / "environment.json").read_text()),
+    }
 
 
 def _again(run: Path) -> str:

@@ -57,7 +57,7 @@ class Training:
         with started_ray(settings), self._heeding_ctrl_c(), Record(self.run, self.console, self.state.iteration) as log:
             algorithm, league, tournament = self._build()
             try:
-                begun = time.monotonic() - self.state.seconds
+                begun, cpu_begun = time.monotonic() - self.state.seconds, time.process_time() - self.state.cpu_seconds
                 while not self._over(self.state):
                     start, before = time.monotonic(), self.state.env_steps
                     result = algorithm.train()
@@ -68,10 +68,12 @@ class Training:
                         iteration=self.state.iteration + 1,
                         env_steps=row["env_steps"],
                         seconds=time.monotonic() - begun,
+                        cpu_seconds=time.process_time() - cpu_begun,
                     )
                     log.iteration(row)
                     self._look(algorithm, tournament, log)
-                    self.state = replace(self.state, seconds=time.monotonic() - begun)
+                    spent = {"seconds": time.monotonic() - begun, "cpu_seconds": time.process_time() - cpu_begun}
+                    self.state = replace(self.state, **spent)
                     if self.interrupted:
                         break
             finally:

@@ -60,7 +60,10 @@ def test_a_run_leaves_a_policy_that_plays_and_goes_on_for_longer(tmp_path, field
     for left in ("policy.pt", "checkpoints/best/policy.pt", "plots/learning.png", "league/league.json", "config.yaml"):
         assert (run / left).is_file(), left
     assert list((run / "tensorboard").iterdir())
-    assert json.loads((run / "summary.json").read_text())["iterations"] == 6
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["iteration"] == 6
+    assert len(summary["evaluations"]) == 2
+    assert summary["cpu_seconds"] > 0
     for entrant in (f"policy:{run / 'policy.pt'}", f"rllib:{run / 'checkpoints/best'}"):
         assert entrant in said or entrant.startswith("rllib")
         assert main(["check", entrant]) == 0
