@@ -72,8 +72,9 @@ class Training:
                     )
                     log.iteration(row)
                     self._look(algorithm, tournament, log)
-                    spent = {"seconds": time.monotonic() - begun, "cpu_seconds": time.process_time() - cpu_begun}
-                    self.state = replace(self.state, **spent)
+                    self.state = replace(
+                        self.state, seconds=time.monotonic() - begun, cpu_seconds=time.process_time() - cpu_begun
+                    )
                     if self.interrupted:
                         break
             finally:

@@ -1,10 +1,11 @@
 """PPO of RLlib over tensor environments: TensorEnvRunners sample, TensorPPOLearners learn, the rest is stock."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core.learner.learner import Learner
@@ -28,6 +29,8 @@ from arena.training.opponents import Opponent
 from arena.training.outcomes import Wins, add_up
 from arena.training.rl_module import module_spec
 from arena.training.tensor_runner import TensorEnvRunner, is_trained
+
+GO_ON = "RLlib starts no other: go on from the last checkpoint"
 
 
 def shared_policy(agent_id: str, episode: Any, **kwargs: Any) -> str:
@@ -179,11 +182,9 @@ class TensorPPO(PPO):
         """function(runner) of every runner that samples for training, wherever it is."""
         if not self.config.resident:
             return group.foreach_env_runner(function, **chosen)
-        results = list(self.learner_group.foreach_learner(partial(_on_own_runner, function=function)))
-        for result in results:
-            if not result.ok:
-                raise result.get()
-        return [result.get() for result in results]
+        return self._ask_learners(
+            lambda: _values(self.learner_group.foreach_learner(partial(_on_own_runner, function=function)))
+        )
 
     def training_step(self) -> None:
         """Sample, update, hand out the weights."""
@@ -210,7 +211,8 @@ class TensorPPO(PPO):
             self._wins = add_up([self._wins, experience.outcomes])
             parts = experience.split(self.config.num_learners) if self.config.num_learners > 1 else [experience]
             handed = {"batches": parts} if self.config.num_learners else {"batch": experience}
-            learned = self.learner_group.update(**handed, timesteps=self._timesteps(), **settings)
+            update = partial(self.learner_group.update, **handed, timesteps=self._timesteps(), **settings)
+            learned = self._ask_learners(update)
             self.metrics.aggregate(learned, key=LEARNER_RESULTS)
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
             self._hand_out(list(experience.rollouts))
@@ -218,7 +220,7 @@ class TensorPPO(PPO):
     def _step_resident(self, settings: dict[str, Any]) -> None:
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             roll = partial(_roll_out_and_update, timesteps=self._timesteps(), **settings)
-            results = [result.get() for result in self.learner_group.foreach_learner(roll)]
+            results = self._ask_learners(lambda: _values(self.learner_group.foreach_learner(roll)))
             sampled, wins, learned = zip(*results)
             self.metrics.aggregate(list(sampled), key=ENV_RUNNER_RESULTS)
             self.metrics.aggregate(list(learned), key=LEARNER_RESULTS)
@@ -227,6 +229,17 @@ class TensorPPO(PPO):
             return  # evaluation hands out the weights to its own runners
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
             self._hand_out([module_id for module_id in self.config.policies if is_trained(self.config, module_id)])
+
+    def _ask_learners(self, ask: Callable[[], list[Any]]) -> list[Any]:
+        """An answer of every learner; RuntimeError if one has failed: RLlib starts no other and goes on without it."""
+        try:
+            answers = ask()
+        except RayError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise RuntimeError(f"a learner has failed ({reason}); {GO_ON}") from error
+        if len(answers) < max(1, self.config.num_learners):
+            raise RuntimeError(f"only {len(answers)} of {self.config.num_learners} learners are left; {GO_ON}")
+        return answers
 
     def _hand_out(self, module_ids: list[str]) -> None:
         """Those weights that have changed; frozen modules stay where they are."""
@@ -238,6 +251,15 @@ class TensorPPO(PPO):
         """What the schedules of learners go by."""
         steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
         return {NUM_ENV_STEPS_SAMPLED_LIFETIME: steps}
+
+
+def _values(results: Iterable[Any]) -> list[Any]:
+    """Of RLlib's results of a call in every learner, which hold errors too: the first of these is raised."""
+    results = list(results)
+    for result in results:
+        if not result.ok:
+            raise result.get()
+    return [result.get() for result in results]
 
 
 def _roll_out_and_update(learner: ResidentPPOLearner, **settings: Any) -> tuple[dict[str, Any], Wins, dict[str, Any]]:

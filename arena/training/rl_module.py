@@ -1,6 +1,7 @@
 """The networks of arena.agents.network as an RLModule: one class for the stock and for the tensor path."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import torch
@@ -12,24 +13,28 @@ from torch import Tensor, nn
 
 from arena.agents.network import AssetPolicy, MlpPolicy
 
-NETWORKS = ("mlp", "assets")
+NETWORKS: dict[str, type[MlpPolicy] | type[AssetPolicy]] = {"mlp": MlpPolicy, "assets": AssetPolicy}
 
 
 def make_network(kind: str, obs_dim: int, num_assets: int, options: Mapping[str, Any]) -> MlpPolicy | AssetPolicy:
     """`mlp`: MlpPolicy; `assets`: AssetPolicy. options: their width, log_std and, of `assets`, history_length ..."""
-    check_network(kind)
+    check_network(kind, options)
     return MlpPolicy(obs_dim, num_assets, **options) if kind == "mlp" else AssetPolicy(num_assets, **options)
 
 
-def check_network(kind: str) -> None:
-    """ValueError unless there is such a network."""
+def check_network(kind: str, options: Mapping[str, Any]) -> None:
+    """ValueError unless there is such a network with such options."""
     if kind not in NETWORKS:
         raise ValueError(f"unknown network {kind!r}, expected one of {', '.join(NETWORKS)}")
+    known = [name for name in signature(NETWORKS[kind]).parameters if name not in ("obs_dim", "num_assets")]
+    for name in options:
+        if name not in known:
+            raise ValueError(f"network {kind!r} has no option {name!r}, expected some of {', '.join(known)}")
 
 
 def module_spec(kind: str = "mlp", **options: Any) -> RLModuleSpec:
-    """For AlgorithmConfig.rl_module(rl_module_spec=...); ValueError where the kind is not known."""
-    check_network(kind)
+    """For AlgorithmConfig.rl_module(rl_module_spec=...); ValueError where kind or options are not known."""
+    check_network(kind, options)
     return RLModuleSpec(module_class=ArenaRLModule, model_config={"network": kind, "options": options})
 
 

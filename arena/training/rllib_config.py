@@ -6,8 +6,8 @@
     network: {kind: mlp, width: 128}    # of ArenaRLModule; left out: RLlib's own networks
     env_runners: {num_envs_per_env_runner: 16}
 
-Every other section is a method of AlgorithmConfig and its fields are that method's arguments, so that all of RLlib can
-be said, `grid_search` of Ray Tune included.
+Every other section is a method of AlgorithmConfig (SECTIONS) and its fields are that method's arguments, so that all of
+RLlib can be said, `grid_search` of Ray Tune included.
 """
 
 from collections.abc import Mapping
@@ -31,6 +31,12 @@ ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "APPO": APPOConfig,
     "TensorPPO": TensorPPOConfig,
 }
+SECTIONS = (
+    *("api_stack", "callbacks", "checkpointing", "debugging", "env_runners", "environment", "evaluation"),
+    *("experimental", "fault_tolerance", "framework", "learners", "multi_agent", "offline_data"),
+    *("python_environment", "reporting", "resources", "rl_module", "training"),
+)
+OWN_NETWORK = ("PPO", "TensorPPO")  # whose loss is that of a Gaussian policy with a value
 
 
 def own_policy(agent_id: str, episode: Any, **kwargs: Any) -> str:
@@ -61,15 +67,20 @@ def make_rllib_config(sections: Mapping[str, Any]) -> AlgorithmConfig:
         raise ValueError(f"algorithm is {name!r}, expected one of {', '.join(ALGORITHMS)}")
     config = ALGORITHMS[name]()
     if network is not None:
+        if name not in OWN_NETWORK:
+            raise ValueError(
+                f"{name} has networks of its own, leave out `network`; it is for {' and '.join(OWN_NETWORK)}"
+            )
         config.rl_module(rl_module_spec=module_spec(**network))
         if name == "PPO":
             config.learners(learner_class=NormalisingPPOLearner)
     _assign_policies(config, policies, rest.get("environment", {}))
     for section, fields in rest.items():
-        method = getattr(config, section, None)
-        if section.startswith("_") or not callable(method) or not isinstance(fields, dict):
-            raise ValueError(f"unknown section {section!r}, expected a method of AlgorithmConfig with its arguments")
-        method(**fields)
+        if section not in SECTIONS:
+            raise ValueError(f"unknown section {section!r}, expected one of {', '.join(SECTIONS)}")
+        if not isinstance(fields, dict):
+            raise ValueError(f"{section} is {fields!r}, expected fields")
+        getattr(config, section)(**fields)
     return config
 
 
@@ -77,7 +88,9 @@ def _assign_policies(config: AlgorithmConfig, policies: str, environment: Mappin
     if policies == "shared":
         config.multi_agent(policies=["shared"], policy_mapping_fn=shared_policy)
     elif policies == "per_agent":
-        num_agents = environment["env_config"]["num_agents"]
+        num_agents = environment.get("env_config", {}).get("num_agents")
+        if num_agents is None:
+            raise ValueError("policies is per_agent, expected environment.env_config.num_agents to say how many")
         # A list: the order of a set, and with it the seeds of the weights, differs from process to process.
         config.multi_agent(policies=[f"trader_{seat}" for seat in range(num_agents)], policy_mapping_fn=own_policy)
     else:

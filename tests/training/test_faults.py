@@ -70,3 +70,24 @@ def test_training_goes_on_without_a_killed_node_and_uses_a_new_one(cluster):
             assert_same(acting, {name: trained[name] for name in acting})
     finally:
         algorithm.stop()
+
+
+@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("learners", [1, 2])
+def test_a_lost_learner_is_said_in_one_sentence(learners, resident):
+    """In the iteration that loses it and in every later one, so that Tune or a person begins again."""
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    algorithm = tensor_config(
+        learners={"num_learners": learners, "num_cpus_per_learner": 1},
+        training={"minibatch_size": 32, "resident": resident},
+    ).build_algo()
+    try:
+        algorithm.train()
+        ray.kill(algorithm.learner_group._worker_manager.actors()[0], no_restart=False)
+        for message in ("a learner has failed", rf"only \d of {learners} learners are left"):
+            with pytest.raises(RuntimeError, match=f"{message}.*go on from the last checkpoint") as error:
+                algorithm.train()
+            assert "\n" not in str(error.value)
+    finally:
+        algorithm.stop()
+        ray.shutdown()

@@ -47,7 +47,14 @@ def test_sections_are_methods_and_tune_searches_in_them():
         ("{algorithm: PPO, trainings: {lr: 1.0}}", "unknown section 'trainings'"),
         ("{algorithm: PPO, policies: many}", "expected shared or per_agent"),
         ("{algorithm: PPO, training: {learning_rate: 1.0}}", "learning_rate"),
-        ("{algorithm: PPO, training: 3}", "unknown section 'training'"),
+        ("{algorithm: PPO, training: 3}", "training is 3, expected fields"),
+        ("{algorithm: PPO, build_algo: {}}", "unknown section 'build_algo'"),
+        ("{algorithm: PPO, network: {kind: mlp, widht: 3}}", "network 'mlp' has no option 'widht'"),
+        ("{algorithm: SAC, network: {kind: mlp}}", "SAC has networks of its own"),
+        (
+            "{algorithm: PPO, policies: per_agent, environment: {env: arena}}",
+            "expected environment.env_config.num_agents",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said(tmp_path, text, message):
