@@ -9,19 +9,20 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from arena.config import TournamentConfig
 from arena.config_file import ConfigError, load_config, override, with_agents, with_followers
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
-PIPE_WIDTH = 130  # columns where there is no terminal to ask
 DESCRIPTION = """\
 Lets agents trade one market and ranks them. Besides the fields below:
 --config FILE (YAML, departures from the defaults),
 --data DIR (your daily OHLCV files; short for --data.source bars --data.dir DIR),
 --agent SPEC (one more entrant, such as policy:FILE or my_agent.py:MyAgent; may be repeated),
 --forecaster FILE (an artefact of scripts/export_models.py: adds two entrants that follow it; may be repeated),
+--control null|positive|costs (the same tournament where nothing can be earned; with a cheat that must win; with
+twice the fees and spread),
 --resume RUN (finish an interrupted run folder; only --ray.* may be given with it).
 """
 
@@ -44,7 +45,9 @@ def tournament(arguments: Sequence[str]) -> int:
     command = _command("tournament", arguments)
     try:
         config, run = _configure(arguments)
-        return _run(config, run, command)
+        from arena.tournament.command import play
+
+        return play(config, run, command)
     except ConfigError as error:
         return _refuse(error)
     except KeyboardInterrupt:
@@ -94,6 +97,7 @@ def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]
         parser.add_argument(name, type=Path)
     for name in ("--agent", "--forecaster"):
         parser.add_argument(name, action="append", default=[])
+    parser.add_argument("--control", choices=("null", "positive", "costs"))
     parser.error = _fail  # type: ignore[method-assign]
     options, flags = parser.parse_known_args(list(arguments))
     if options.resume:
@@ -107,6 +111,10 @@ def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]
             raise ConfigError("the config asks for bars: say where they are with --data DIR")
         if not config.data.dir.exists():
             raise ConfigError(f"--data {config.data.dir}: no such file or folder")
+    if options.control:
+        from arena.tournament.controls import control
+
+        config = control(config, options.control)
     return config, None
 
 
@@ -116,94 +124,10 @@ def _resumed(options: argparse.Namespace, flags: Sequence[str]) -> TournamentCon
 
     saved = open_run(options.resume)
     config = override(saved, flags, DESCRIPTION) if flags else saved
-    others = (options.config, options.data, *options.agent, *options.forecaster)
+    others = (options.config, options.data, options.control, *options.agent, *options.forecaster)
     if any(others) or config.model_copy(update={"ray": saved.ray}) != saved:
         raise ConfigError("--resume: a run is finished with the config it began with; only --ray.* may be given")
     return config
-
-
-def _run(config: TournamentConfig, run: Path | None, command: str) -> int:
-    from rich.console import Console
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    _announce(console, config)
-
-    from arena.tournament import wording
-    from arena.tournament.outcome import data_notes, rank, write_outcome
-    from arena.tournament.plan import make_plan, resolve_paths
-    from arena.tournament.report import leaderboard_table
-    from arena.tournament.run_folder import check_same_inputs, create_run, save_data_report
-    from arena.tournament.session import Interrupted, play_all
-
-    config = resolve_paths(config)
-    plan = make_plan(config)
-    if run is None:
-        run = create_run(config, command, plan.data_digest, plan.job.forecasters)
-    else:
-        check_same_inputs(run, plan.data_digest, plan.job.forecasters)
-    if plan.data_report is not None:
-        save_data_report(run, plan.data_report)
-        console.print(plan.data_report.text(), markup=False, style="dim")
-        for note in data_notes(plan)[1:]:
-            console.print(f"warning: {note}", markup=False, style="yellow")
-    console.print(f"  playing    {len(plan.units)} units of {_lineups(plan.num_lineups)}\n  run folder {run}\n")
-
-    again = f"python scripts/tournament.py --resume {shlex.quote(str(run))}"
-    try:
-        play_all(config, plan, run, console)
-    except Interrupted as stop:
-        console.print()
-        if stop.num_done:
-            console.print(leaderboard_table(rank(run, plan, config.seed)))
-        console.print(f"\n{stop}; go on with\n  {again}", markup=False)
-        return INTERRUPTED
-    console.print()
-    board = write_outcome(run, plan, config.seed, f"{config.name}, seed {config.seed}")
-    console.print(leaderboard_table(board))
-    for sentence in wording.forecast_claims(board):
-        console.print(f"forecast: {sentence}", markup=False)
-    for note in board["notes"]:
-        console.print(f"note: {note}", markup=False, style="dim")
-    _farewell(console, run, board)
-    return 0
-
-
-def _announce(console: Any, config: TournamentConfig) -> None:
-    """What will run, said before anything slow happens."""
-    data, field, seats = config.data, config.field, config.tournament.seats
-    who = "the whole field" if seats is None else "drawn from the field"
-    length = f"{data.episode_length} bars after {data.warmup} of warm-up"
-    if data.source == "bars":
-        where = f"disjoint windows of {data.dir}, {length}"
-    else:
-        where = f"{data.scenarios} synthetic ({data.mode} mode), {data.num_assets} assets, {length}"
-    workers = "one per core" if config.ray.workers is None else str(config.ray.workers)
-    lines = {
-        "tournament": f"{config.name}, seed {config.seed}",
-        "agents": f"{len(field)}: {', '.join(field)}",
-        "seats": f"{seats or len(field)} ({who})",
-        "scenarios": where,
-        "workers": "this process" if config.ray.workers == 0 else f"{workers} (Ray, {config.ray.address})",
-        "out": str(config.out),
-    }
-    for name, value in lines.items():
-        console.print(f"  {name:<10} {value}", markup=False)
-
-
-def _farewell(console: Any, run: Path, board: dict[str, Any]) -> None:
-    """Where everything is and what to do next."""
-    console.print(f"\nsame seed, same digest: {board['digest']}", markup=False)
-    for purpose, what in {
-        "report": f"{run / 'report.html'}",
-        "again": f"python scripts/tournament.py --config {run / 'config.yaml'}",
-        "your agent": "arena check my_agent.py:MyAgent, then list it under `agents:` in a config",
-        "your bars": "python scripts/tournament.py --config configs/tournament/equities.yaml --data DIR",
-    }.items():
-        console.print(f"  {purpose:<10} {what}", markup=False, soft_wrap=True)
-
-
-def _lineups(count: int) -> str:
-    return "1 lineup" if count == 1 else f"{count} lineups"
 
 
 def _command(name: str, arguments: Sequence[str]) -> str:

@@ -2,37 +2,35 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from arena.tournament import curves, plots, ratings, report, store
+import numpy as np
+
+from arena.tournament import crowding, curves, plots, ratings, report, stopping, store, wording
+from arena.tournament.digest import digest
 from arena.tournament.followers import forecast_pairs
 from arena.tournament.plan import Plan
+from arena.tournament.survey import survey
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def rank(run: Path, plan: Plan, seed: int) -> dict[str, Any]:
     """The leaderboard of the units that are on disk; writes nothing."""
-    return _leaderboard(run, store.read_units(run, plan.units), plan, seed)
+    return _whole(run, store.read_units(run, survey(run, plan.schedule).present), plan, seed)
 
 
 def write_outcome(run: Path, plan: Plan, seed: int, title: str) -> dict[str, Any]:
-    """Write results.parquet, leaderboard.json, .csv, plots and report.html; returns the leaderboard."""
-    board = _leaderboard(run, store.compact(run, plan.units), plan, seed)
-    report.write_leaderboard(run, board)
-    paths = store.read_paths(run)
-    bands = curves.wealth_bands(paths) if paths is not None else None
-    markets = store.read_markets(run)
-    plots.write_plots(run / "plots", board, bands)
-    report.write_report(
-        run,
-        board,
-        title=title,
-        bands=bands,
-        market=curves.market_curves(markets) if markets is not None else None,
-        config=(run / "config.yaml").read_text(),
-        environment=json.loads((run / "environment.json").read_text()),
-        command=(run / "command.txt").read_text().strip(),
-        notes=data_notes(plan),
-    )
+    """Write results.parquet, leaderboard.json, .csv, plots and report.html; returns the leaderboard.
+
+    A final leaves the same files for its own games in the folder RUN/final.
+    """
+    results = store.compact(run, survey(run, plan.schedule).present)
+    board = _whole(run, results, plan, seed)
+    _write(run, run, plan.schedule.ranked(results), board, plan, title)
+    if board["final"]:
+        _write(run, run / "final", plan.schedule.finale(results), board["final"], plan, f"{title}: final")
     return board
 
 
@@ -42,12 +40,68 @@ def data_notes(plan: Plan) -> list[str]:
     return [*found, *plan.data_notes]
 
 
-def _leaderboard(run: Path, results: Any, plan: Plan, seed: int) -> dict[str, Any]:
+def _whole(run: Path, results: "pa.Table", plan: Plan, seed: int) -> dict[str, Any]:
+    """The leaderboard of the field, and what the format adds to it: keys final, stop and population, None without."""
+    board = _leaderboard(run, plan.schedule.ranked(results), plan, seed)
+    board |= {"digest": digest(results), "final": None, "stop": None, "population": None}
+    finale = plan.schedule.finale(results)
+    if finale is not None:
+        board["final"] = _leaderboard(run, finale, plan, seed)
+        board["notes"].insert(0, f"The final, in scenarios that no round has used: {wording.claim(board['final'])}")
+    if plan.stop is not None:
+        watch = stopping.Watch(plan.stop, plan.schedule, plan.units)
+        for unit in survey(run, plan.schedule).present:
+            watch.add(unit, store.read_unit(run, unit))
+        finding = watch.finding()
+        if finding is not None:
+            against = {other: decision._asdict() for other, decision in finding.against.items()}
+            board["stop"] = finding._asdict() | {"against": against, "margin": plan.stop.margin}
+            board["notes"] += stopping.sentences(finding, plan.stop.margin, plan.num_scenarios)
+    if plan.num_copies:
+        field = list(plan.schedule.stage(0, None)[0].lineup.agents)
+        board["population"] = crowding.crowding(results, field, plan.num_copies, board["headline"], plan.kind)
+        board["notes"] += crowding.sentences(board["population"])
+    return board
+
+
+def _leaderboard(run: Path, results: "pa.Table", plan: Plan, seed: int) -> dict[str, Any]:
     return ratings.leaderboard(
         results,
         seed=seed,
         periods_per_year=plan.periods_per_year,
         kind=plan.kind,
         pairs=forecast_pairs(plan.job.entrants),
-        transfers=store.read_transfers(run),
+        transfers=_of_games(store.read_transfers(run), results),
     )
+
+
+def _write(run: Path, folder: Path, results: "pa.Table | None", board: dict[str, Any], plan: Plan, title: str) -> None:
+    """Leaderboard files, plots and report of some rows of a run, with what was kept of their games."""
+    folder.mkdir(exist_ok=True)
+    report.write_leaderboard(folder, board)
+    paths, markets = (_of_games(table, results) for table in (store.read_paths(run), store.read_markets(run)))
+    bands = curves.wealth_bands(paths) if paths is not None else None
+    plots.write_plots(folder / "plots", board, bands)
+    report.write_report(
+        folder,
+        board,
+        title=title,
+        bands=bands,
+        market=curves.market_curves(markets) if markets is not None else None,
+        config=(run / "config.yaml").read_text(),
+        environment=json.loads((run / "environment.json").read_text()),
+        command=(run / "command.txt").read_text().strip(),
+        notes=data_notes(plan),
+    )
+
+
+def _of_games(table: "pa.Table | None", results: "pa.Table") -> "pa.Table | None":
+    """What was kept of the games and entrants of these rows; None if nothing was."""
+    if table is None:
+        return None
+    chosen = np.isin(table["lineup"].to_numpy(), results["lineup"].to_numpy())
+    agents = set(results["agent"].to_pylist())
+    for column in {"agent", "by"} & set(table.column_names):
+        chosen &= np.array([name in agents for name in table[column].to_pylist()], dtype=bool)
+    kept = table.filter(chosen)
+    return kept if kept.num_rows else None

@@ -2,12 +2,12 @@
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from arena.agents.loading import resolve_spec
 from arena.agents.registry import make_agent
-from arena.config import DAYS_PER_YEAR, AgentConfig, TournamentConfig
+from arena.config import BPS, DAYS_PER_YEAR, AgentConfig, TournamentConfig
 from arena.config_file import ConfigError
 from arena.data.align import split
 from arena.data.bars import Report, load_bars
@@ -21,11 +21,13 @@ from arena.forecast.loading import absolute
 from arena.forecast.types import Forecaster
 from arena.tournament.followers import followed
 from arena.tournament.forecasts import ForecastRules, loaded
+from arena.tournament.formats import COPIES, Schedule, copies_of, fixed_schedule, newcomer
 from arena.tournament.growth import ScenarioKind
 from arena.tournament.job import Job
 from arena.tournament.match import Entrant, MatchRules
-from arena.tournament.schedule import build_lineups, build_units
+from arena.tournament.stopping import StopRule
 from arena.tournament.store import market_bytes, sampled_markets
+from arena.tournament.swiss import swiss_schedule
 from arena.tournament.types import Unit
 
 
@@ -33,9 +35,12 @@ class Plan(NamedTuple):
     """A tournament that is ready to be played."""
 
     job: Job
-    units: list[Unit]  # in the order to play them
+    schedule: Schedule
+    units: list[Unit]  # of the first stage, in the order to play them; only swiss has a second
+    stop: StopRule | None  # None: all units are played
+    num_scenarios: int  # if nothing ends it early
+    num_copies: int  # of each entrant of a population in turn; 0 in another format
     kind: ScenarioKind
-    num_lineups: int
     periods_per_year: float
     data_digest: str  # of the bars; "" for synthetic scenarios, which their seeds define
     data_report: Report | None  # of the bars
@@ -79,19 +84,17 @@ def make_plan(config: TournamentConfig) -> Plan:
             windows, report, notes = bar_windows(config)
         dt = 1.0 if windows is None else windows.dt
         ids = synthetic_seeds(config) if windows is None else tuple(range(len(windows.bars)))
-        data, schedule = config.data, config.tournament
-        seats = schedule.seats or len(entrants)
-        lineups = build_lineups(list(entrants), seats, seed=config.seed, num_lineups=schedule.lineups)
-        units = build_units(lineups, ids, schedule.batch_size)
+        data = config.data
+        schedule = make_schedule(config, ids)
         num_assets = data.num_assets if windows is None else windows.bars.shape[2]
-        paths_bytes = int(schedule.paths_mb * 1e6)
-        market_size = market_bytes(seats, data.episode_length, num_assets)
-        market_units = sampled_markets(units, market_size, paths_bytes)
+        paths_bytes = int(config.tournament.paths_mb * 1e6)
+        market_size = market_bytes(len(schedule.sampled[0].lineup.agents), data.episode_length, num_assets)
+        market_units = sampled_markets(schedule.sampled, market_size, paths_bytes)
         job = Job(
             rules=match_rules(config, dt),
             entrants=entrants,
             warmup=data.warmup,
-            num_units=len(units),
+            num_units=schedule.num_units,
             paths_bytes=paths_bytes - len(market_units) * market_size,
             market_units=market_units,
             synthetic=synthetic_params(config) if windows is None else None,
@@ -104,14 +107,38 @@ def make_plan(config: TournamentConfig) -> Plan:
         raise ConfigError(str(error)) from error
     return Plan(
         job=job,
-        units=units,
+        schedule=schedule,
+        units=schedule.stage(0, None),
+        stop=stop_rule(config),
+        num_scenarios=len(ids),
+        num_copies=num_copies(config),
         kind="seed" if windows is None else "window",
-        num_lineups=len(lineups),
         periods_per_year=DAYS_PER_YEAR / dt,
         data_digest="" if windows is None else scenarios_digest(windows),
         data_report=report,
         data_notes=notes,
     )
+
+
+def make_schedule(config: TournamentConfig, scenarios: Sequence[int]) -> Schedule:
+    """Who meets whom over these scenarios."""
+    if config.tournament.format == "swiss":
+        return swiss_schedule(config.field, config.tournament, config.seed, scenarios)
+    return fixed_schedule(config.field, config.tournament, config.seed, scenarios)
+
+
+def num_copies(config: TournamentConfig) -> int:
+    """Of each entrant in the market of its crowd; 0 if the format is not population."""
+    return (config.tournament.copies or COPIES) if config.tournament.format == "population" else 0
+
+
+def stop_rule(config: TournamentConfig) -> StopRule | None:
+    """What must be decided for the tournament to end early."""
+    stop = config.tournament.stop
+    if stop.when == "never":
+        return None
+    chosen = newcomer(config.field, config.tournament) if stop.when == "newcomer" else None
+    return StopRule(chosen, stop.margin_bps * BPS)
 
 
 def match_rules(config: TournamentConfig, dt: float) -> MatchRules:
@@ -142,8 +169,11 @@ def synthetic_params(config: TournamentConfig) -> SyntheticParams:
 
 
 def synthetic_seeds(config: TournamentConfig) -> tuple[int, ...]:
-    """Seeds of the scenarios: a stretch of the range kept for their purpose, placed by the seed of the tournament."""
-    count, role = config.data.scenarios, config.data.seeds
+    """Seeds of the scenarios: a stretch of the range kept for their purpose, placed by the seed of the tournament.
+
+    The final of a swiss tournament has as many of its own as all rounds together.
+    """
+    count, role = config.data.scenarios * (2 if config.tournament.format == "swiss" else 1), config.data.seeds
     room = SEED_RANGES[role][1] - count
     offset = int.from_bytes(hashlib.sha256(f"scenarios {config.seed}".encode()).digest()[:8], "little") % room
     return scenario_seeds(role, count, offset)
@@ -154,7 +184,10 @@ def check_entrants(config: TournamentConfig) -> dict[str, Entrant]:
     entrants: dict[str, Entrant] = {}
     for agent in config.agents:
         entrant = _checked(agent, config)
-        entrants |= dict.fromkeys(agent.names, entrant)
+        names = agent.names
+        if copies := num_copies(config):
+            names = tuple(copy for name in names for copy in copies_of(name, copies))
+        entrants |= dict.fromkeys(names, entrant)
     return entrants
 
 

@@ -1,10 +1,17 @@
-"""Plays units of work: in this process, or one Ray task each. Where and when a unit is played changes no result."""
+"""Plays units of work: in this process, or one Ray task each. Where and when a unit is played changes no result.
+
+Retries: a unit whose process was lost (killed, out of memory, its machine gone) is played again, NUM_RETRIES times; the
+same unit gives the same rows, so that cannot change a result. What raises in our own code is not tried again: it would
+raise again. What an agent raises is a forfeit, which the unit itself stores, and no reason to try again either.
+"""
 
 import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -14,9 +21,22 @@ from arena.tournament.serving import play_served, serve
 from arena.tournament.types import Unit
 
 Played = Generator[tuple[Unit, UnitTables], None, None]
+Play = Callable[[Sequence[Unit]], Played]
 
 QUEUED_PER_WORKER = 2  # one plays, one waits beside it: no worker is idle while the driver writes
+NUM_RETRIES = 3  # of a unit whose process was lost
 OBJECT_STORE_BYTES = 512 * 1024**2  # of a local Ray: unit tables and windows of bars are small
+
+
+class LostUnit(RuntimeError):
+    """The process of a unit was lost in every try."""
+
+    def __init__(self, unit: Unit, error: Exception):
+        kind = type(error).__name__
+        super().__init__(
+            f"unit {unit.name} lost its process {NUM_RETRIES + 1} times ({kind}); one of "
+            f"{', '.join(unit.lineup.agents)} may end its process or take all memory"
+        )
 
 
 def num_workers(config: RayConfig, num_units: int) -> int:
@@ -26,36 +46,51 @@ def num_workers(config: RayConfig, num_units: int) -> int:
     return min(wanted, num_units)
 
 
-def run_units(job: Job, units: Sequence[Unit], config: RayConfig, name: str) -> Played:
-    """Units as they finish, in any order. Closing the iterator stops what still runs.
+@contextmanager
+def player(job: Job, config: RayConfig, num_units: int, name: str) -> Iterator[Play]:
+    """What plays units: they come as they finish, in any order. Leaving stops what still runs.
 
-    name  of the tasks, the same for all, so that the dashboard shows one bar
+    num_units  that are to be played at most, in one call or in several
+    name       of the tasks, the same for all, so that the dashboard shows one bar
     """
-    workers = num_workers(config, len(units))
+    workers = num_workers(config, num_units)
     if workers == 0:
-        return ((unit, play_unit(job, unit)) for unit in units)
-    return _on_ray(job, units, config, workers, name)
-
-
-def _on_ray(job: Job, units: Sequence[Unit], config: RayConfig, workers: int, name: str) -> Played:
+        yield lambda units: ((unit, play_unit(job, unit)) for unit in units)
+        return
     ray = start_ray(config, workers)
     try:
         served = serve(job, config)
         # Shared by all tasks: sent once, and windows of bars are then read from shared memory.
         shared, tables = ray.put(job), ray.put(served.tables)
-        # A lost worker costs its unit a second try; an error in our code must show, so it is not tried again.
-        task = ray.remote(num_cpus=1, max_retries=3)(play_served).options(name=name)
-        waiting = deque(units)
-        running: dict[Any, Unit] = {}
-        while waiting or running:
-            while waiting and len(running) < QUEUED_PER_WORKER * workers:
-                unit = waiting.popleft()
-                running[task.remote(shared, unit, served.server, tables)] = unit
-            done, _ = ray.wait(list(running), num_returns=1)
-            for reference in done:
-                yield running.pop(reference), ray.get(reference)
+        task = ray.remote(num_cpus=1, max_retries=NUM_RETRIES)(play_served).options(name=name)
+        submit = partial(_submit, task, shared, served.server, tables)
+        yield lambda units: _as_they_finish(ray, submit, units, QUEUED_PER_WORKER * workers)
     finally:
         ray.shutdown()  # of a local Ray: ends its processes; of a cluster: leaves it, which cancels our tasks
+
+
+def _submit(task: Any, job: Any, server: str | None, tables: Any, unit: Unit) -> Any:
+    return task.remote(job, unit, server, tables)
+
+
+def _as_they_finish(ray: ModuleType, submit: Callable[[Unit], Any], units: Sequence[Unit], most: int) -> Played:
+    """Results of units, of which at most `most` are on their way at any time."""
+    waiting = deque(units)
+    running: dict[Any, Unit] = {}
+    while waiting or running:
+        while waiting and len(running) < most:
+            unit = waiting.popleft()
+            running[submit(unit)] = unit
+        done, _ = ray.wait(list(running), num_returns=1)
+        for reference in done:
+            unit = running.pop(reference)
+            try:
+                tables = ray.get(reference)
+            except ray.exceptions.RayTaskError:
+                raise
+            except ray.exceptions.RayError as error:
+                raise LostUnit(unit, error) from error
+            yield unit, tables
 
 
 def start_ray(config: RayConfig, workers: int) -> ModuleType:

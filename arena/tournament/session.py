@@ -5,24 +5,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arena.config import TournamentConfig
+from arena.tournament.job import UnitTables
 from arena.tournament.plan import Plan
-from arena.tournament.progress import Standing, progress_bar
+from arena.tournament.progress import Standing, Ticker, progress_bar
 from arena.tournament.run_folder import LOGGER, open_log
-from arena.tournament.runner import num_workers, run_units
-from arena.tournament.store import finished_units, read_unit, write_markets, write_paths, write_transfers, write_unit
-from arena.tournament.types import FORFEIT
+from arena.tournament.runner import LostUnit, Play, num_workers, player
+from arena.tournament.stopping import Watch
+from arena.tournament.store import (
+    drop_units,
+    read_unit,
+    why,
+    write_markets,
+    write_paths,
+    write_transfers,
+    write_unit,
+)
+from arena.tournament.survey import survey
+from arena.tournament.types import FORFEIT, Unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
 
 
-class Interrupted(Exception):
-    """Ctrl-C; what was finished is stored."""
+class Unfinished(Exception):
+    """A run that can be resumed: what was finished is stored."""
 
-    def __init__(self, num_done: int, num_units: int):
-        super().__init__(f"stopped after {num_done} of {num_units} units")
+    def __init__(self, why: str, num_done: int, num_units: int):
+        super().__init__(f"{why} after {num_done} of {num_units} units")
         self.num_done = num_done
+
+
+class Interrupted(Unfinished):
+    """Ctrl-C."""
+
+
+class NotStored(RuntimeError):
+    """The disk is full, or worse."""
 
 
 def play_all(config: TournamentConfig, plan: Plan, run: Path, console: "Console") -> None:
@@ -31,9 +50,13 @@ def play_all(config: TournamentConfig, plan: Plan, run: Path, console: "Console"
     try:
         _play_missing(config, plan, run, console)
     except KeyboardInterrupt:
-        num_done = len(finished_units(run, plan.units).names)
+        num_done = len(survey(run, plan.schedule).present)
         LOGGER.warning("interrupted", extra={"facts": {"units": num_done}})
-        raise Interrupted(num_done, len(plan.units)) from None
+        raise Interrupted("stopped", num_done, plan.schedule.num_units) from None
+    except (NotStored, LostUnit) as error:
+        LOGGER.exception("failed")
+        num_done = len(survey(run, plan.schedule).present)
+        raise Unfinished(f"{error}: stopped", num_done, plan.schedule.num_units) from error
     except Exception:
         LOGGER.exception("failed")
         raise
@@ -43,34 +66,59 @@ def play_all(config: TournamentConfig, plan: Plan, run: Path, console: "Console"
 
 
 def _play_missing(config: TournamentConfig, plan: Plan, run: Path, console: "Console") -> None:
-    finished = finished_units(run, plan.units)
-    for name, problem in finished.corrupt.items():
+    seen = survey(run, plan.schedule)
+    for name, problem in seen.finished.corrupt.items():
         console.print(f"unit {name} is played again: {problem}", style="yellow", markup=False)
-    todo = [unit for unit in plan.units if unit.name not in finished.names]
     standing = Standing(plan.kind)
-    for unit in plan.units:
-        if unit.name in finished.names:
-            standing.add(read_unit(run, unit))
-    workers = num_workers(config.ray, len(todo))
-    facts = {"units": len(plan.units), "finished_before": len(finished.names), "workers": workers}
-    LOGGER.info("begin", extra={"facts": facts})
-    if not todo:
-        return
-    start = time.monotonic()
-    playing = run_units(plan.job, todo, config.ray, f"play {config.name}")
-    with progress_bar(console, len(plan.units), len(finished.names), standing) as ticker:
-        try:
-            for unit, tables in playing:
-                # Paths first: a unit counts as finished as soon as its results are there.
-                write_paths(run, unit, tables.paths)
-                write_markets(run, unit, tables.markets)
-                write_transfers(run, unit, tables.transfers)
-                write_unit(run, unit, tables.results)
-                _log_unit(unit.name, tables.results, time.monotonic() - start)
-                ticker.advance(tables.results)
-        finally:
-            playing.close()
-    LOGGER.info("end", extra={"facts": {"seconds": round(time.monotonic() - start, 1)}})
+    watch = Watch(plan.stop, plan.schedule, plan.units) if plan.stop else None
+    num_done, num_units = len(seen.present), plan.schedule.num_units
+    for unit in seen.present:
+        results = read_unit(run, unit)
+        standing.add(results)
+        if watch:
+            watch.add(unit, results)
+    workers = num_workers(config.ray, num_units - num_done)
+    LOGGER.info("begin", extra={"facts": {"units": num_units, "finished_before": num_done, "workers": workers}})
+    if seen.missing and not (watch and watch.decided):
+        start = time.monotonic()
+        with (
+            progress_bar(console, num_units, num_done, standing) as ticker,
+            player(plan.job, config.ray, num_units - num_done, f"play {config.name}") as play,
+        ):
+            while missing := seen.missing:
+                _play_stage(run, missing, play, watch, ticker, start)
+                if watch and watch.decided:
+                    break
+                seen = survey(run, plan.schedule, seen)
+        LOGGER.info("end", extra={"facts": {"seconds": round(time.monotonic() - start, 1)}})
+    if watch:
+        drop_units(run, watch.beyond())
+
+
+def _play_stage(run: Path, units: list[Unit], play: Play, watch: Watch | None, ticker: Ticker, start: float) -> None:
+    playing = play(units)
+    try:
+        for unit, tables in playing:
+            _store(run, unit, tables)
+            _log_unit(unit.name, tables.results, time.monotonic() - start)
+            ticker.advance(tables.results)
+            if watch:
+                watch.add(unit, tables.results)
+                if watch.decided:
+                    return
+    finally:
+        playing.close()
+
+
+def _store(run: Path, unit: Unit, tables: UnitTables) -> None:
+    """Paths first: a unit counts as finished as soon as its results are there."""
+    try:
+        write_paths(run, unit, tables.paths)
+        write_markets(run, unit, tables.markets)
+        write_transfers(run, unit, tables.transfers)
+        write_unit(run, unit, tables.results)
+    except OSError as error:
+        raise NotStored(f"cannot store unit {unit.name} in {run}: {why(error)}") from error
 
 
 def _log_unit(name: str, results: "pa.Table", seconds: float) -> None:

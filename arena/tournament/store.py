@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FLOAT32_BYTES, FLOAT64_BYTES = 4, 8
 MARKET_SUFFIX, TRANSFER_SUFFIX = ".market.parquet", ".transfers.parquet"
+OTHER_SUFFIXES = (MARKET_SUFFIX, TRANSFER_SUFFIX)  # of files in paths/ that do not hold PATH_SCHEMA
 MARKET_SHARE = 0.5  # most that market paths take of the budget for paths
 MAX_MARKETS = 16  # they are examples to look at; nothing is estimated from them
 
@@ -110,6 +111,18 @@ def read_units(run: Path, units: Sequence[Unit]) -> "pa.Table":
     return sort_rows(pa.concat_tables([arrow_schema().empty_table(), *tables]))
 
 
+def drop_units(run: Path, units: Sequence[Unit]) -> None:
+    """Remove all that was stored of these units; results first, so that what is left does not count."""
+    for unit in units:
+        for folder, suffix in (("units", ".parquet"), *(("paths", s) for s in (".parquet", *OTHER_SUFFIXES))):
+            (run / folder / f"{unit.name}{suffix}").unlink(missing_ok=True)
+
+
+def why(error: OSError) -> str:
+    """In words why a file could not be written, without numbers and the layers of a library."""
+    return os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+
+
 def compact(run: Path, units: Sequence[Unit]) -> "pa.Table":
     """Write RUN/results.parquet from the finished units (which stay) and return it, sorted by KEY."""
     table = read_units(run, units)
@@ -156,8 +169,7 @@ def write_transfers(run: Path, unit: Unit, table: "pa.Table") -> Path | None:
 
 def read_paths(run: Path) -> "pa.Table | None":
     """All stored rows of PATH_SCHEMA, in file order; None if there are none."""
-    others = (MARKET_SUFFIX, TRANSFER_SUFFIX)
-    return _read_all(file for file in (run / "paths").glob("*.parquet") if not file.name.endswith(others))
+    return _read_all(file for file in (run / "paths").glob("*.parquet") if not file.name.endswith(OTHER_SUFFIXES))
 
 
 def read_markets(run: Path) -> "pa.Table | None":

@@ -1,6 +1,7 @@
 """A run resumed, interrupted, damaged, played in another order or by other processes gives the same result."""
 
 import json
+from contextlib import contextmanager
 from io import StringIO
 
 import pytest
@@ -12,7 +13,7 @@ from arena.tournament import session
 from arena.tournament.outcome import rank, write_outcome
 from arena.tournament.plan import make_plan, resolve_paths
 from arena.tournament.run_folder import check_same_inputs, create_run, open_run
-from arena.tournament.runner import num_workers, run_units
+from arena.tournament.runner import num_workers, player
 from arena.tournament.session import Interrupted, play_all
 from arena.tournament.store import (
     compact,
@@ -137,23 +138,29 @@ def test_the_budget_of_paths_changes_no_result(tmp_path, survivor):
 def test_the_order_of_units_changes_nothing(survivor):
     config, expected = survivor
     plan, run = new_run(config)
-    for unit, tables in run_units(plan.job, plan.units[::-1], config.ray, "reversed"):
-        write_unit(run, unit, tables.results)
+    with player(plan.job, config.ray, len(plan.units), "reversed") as play:
+        for unit, tables in play(plan.units[::-1]):
+            write_unit(run, unit, tables.results)
     assert digest(compact(run, plan.units)) == expected
 
 
 def test_an_interrupted_run_is_finished_by_resuming(survivor, monkeypatch):
     config, expected = survivor
     plan, run = new_run(config)
-    real = session.run_units
+    real = session.player
 
-    def stopped(job, units, ray, name):
-        for count, done in enumerate(real(job, units, ray, name)):
+    def stopped(played):
+        for count, done in enumerate(played):
             if count == 2:
                 raise KeyboardInterrupt
             yield done
 
-    monkeypatch.setattr(session, "run_units", stopped)
+    @contextmanager
+    def stopping(*arguments):
+        with real(*arguments) as play:
+            yield lambda units: stopped(play(units))
+
+    monkeypatch.setattr(session, "player", stopping)
     with pytest.raises(Interrupted, match=r"stopped after 2 of 10 units"):
         play_all(config, plan, run, Console(file=StringIO()))
     kept = {path.name: path.stat().st_mtime_ns for path in (run / "units").iterdir()}
@@ -161,9 +168,13 @@ def test_an_interrupted_run_is_finished_by_resuming(survivor, monkeypatch):
     assert rank(run, plan, config.seed)["agents"], "a partial table must be possible"
 
     asked = []
-    monkeypatch.setattr(
-        session, "run_units", lambda job, units, *rest: (asked.extend(units), real(job, units, *rest))[1]
-    )
+
+    @contextmanager
+    def listening(*arguments):
+        with real(*arguments) as play:
+            yield lambda units: (asked.extend(units), play(units))[1]
+
+    monkeypatch.setattr(session, "player", listening)
     play_all(config, plan, run, Console(file=StringIO()))
     assert len(asked) == 8, "what was finished is not played again"
     assert all((run / "units" / name).stat().st_mtime_ns == when for name, when in kept.items())

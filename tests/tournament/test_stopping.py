@@ -1,0 +1,138 @@
+"""A tournament ends when what was asked is decided; which unit was finished first has no part in that."""
+
+from io import StringIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from arena.config import TournamentConfig
+from arena.tournament.formats import Fixed
+from arena.tournament.job import play_unit
+from arena.tournament.outcome import rank, write_outcome
+from arena.tournament.plan import make_plan
+from arena.tournament.run_folder import create_run
+from arena.tournament.schedule import build_lineups, build_units
+from arena.tournament.session import play_all
+from arena.tournament.stopping import Finding, StopRule, Watch
+from arena.tournament.store import write_paths, write_unit
+from tests.tournament.test_formats import rows
+
+SKILL = {"cash": 0.0, "good": 0.2, "same": 0.198, "bad": -0.2}
+SCHEDULE = Fixed(build_units(build_lineups(list(SKILL), 2, seed=0), range(600), 20), frozenset(SKILL))
+TABLES = {unit.name: rows([unit], SKILL) for unit in SCHEDULE.units[: 6 * 18]}
+
+
+def watched(rule: StopRule, order: list[int]) -> tuple[Finding | None, set[str]]:
+    """The finding and the units that count, when units finish in the order of their places."""
+    watch = Watch(rule, SCHEDULE, SCHEDULE.units)
+    for place in order:
+        watch.add(SCHEDULE.units[place], TABLES[SCHEDULE.units[place].name])
+    dropped = {unit.name for unit in watch.beyond()}
+    return watch.finding(), {unit.name for unit in SCHEDULE.units} - dropped
+
+
+IN_ORDER = list(range(len(TABLES)))
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_the_order_in_which_units_finish_changes_nothing(random) -> None:  # type: ignore[no-untyped-def]
+    rule = StopRule(newcomer=None, margin=0.1)
+    expected, counted = watched(rule, IN_ORDER)
+    assert expected is not None
+    assert expected.decided
+    assert len(counted) < len(TABLES)
+    shuffled = IN_ORDER[:]
+    random.shuffle(shuffled)
+    assert watched(rule, shuffled) == (expected, counted)
+
+
+def test_what_is_decided_is_true_and_read_from_both_sides() -> None:
+    finding, counted = watched(StopRule(None, margin=0.1), IN_ORDER)
+    assert finding is not None
+    assert finding.agent == "good"
+    verdicts = {other: decision.verdict for other, decision in finding.against.items()}
+    assert verdicts == {"cash": "better", "bad": "better", "same": "equal"}
+    assert all(decision.low < 0.2 - SKILL[other] < decision.high for other, decision in finding.against.items())
+    assert len(counted) == 6 * finding.scenarios / 20
+    late, _ = watched(StopRule("bad", margin=0.0), IN_ORDER)
+    assert late is not None
+    assert late.agent == "bad"
+    assert {decision.verdict for decision in late.against.values()} == {"worse"}
+    assert late.scenarios < finding.scenarios, "a sure loss of one against three is decided sooner"
+
+
+def test_equals_without_a_margin_are_played_to_the_end() -> None:
+    finding, counted = watched(StopRule("same", margin=0.0), IN_ORDER)
+    assert finding is not None
+    assert not finding.decided
+    assert len(counted) == len(SCHEDULE.units)
+
+
+def test_nothing_is_said_before_the_bets_begin() -> None:
+    missing_first = [place for place in IN_ORDER if place != 0]
+    assert watched(StopRule(None, 0.1), missing_first)[0] is None, "the first batch is not complete"
+    assert watched(StopRule(None, 0.1), IN_ORDER[: 6 * 2])[0] is None, "40 scenarios only set the bound"
+
+
+def config(tmp_path, **changes):  # type: ignore[no-untyped-def]
+    """Cash against an agent that burns its wealth: decided soon."""
+    (tmp_path / "burn.py").write_text(
+        "import torch\n\nclass Burn:\n    history_length = 0\n    def reset(self): self.bar = 0\n"
+        "    def act(self, observation, generator):\n        self.bar += 1\n"
+        "        return torch.full_like(observation.weight, 0.9 * (-1) ** self.bar)\n"
+    )
+    content = {
+        "out": tmp_path / "runs",
+        "data": {"num_assets": 1, "scenarios": 400, "episode_length": 30},
+        "market": {"fee_bps": 200},
+        "agents": [{"agent": "cash"}, {"agent": f"{tmp_path}/burn.py:Burn"}],
+        "tournament": {"batch_size": 25, "stop": {"when": "leader"}},
+        "ray": {"workers": 0},
+    }
+    return TournamentConfig.model_validate(content | changes)
+
+
+def played(chosen: TournamentConfig):  # type: ignore[no-untyped-def]
+    """Run folder and plan of a fresh run."""
+    plan = make_plan(chosen)
+    run = create_run(chosen, "a command", "")
+    play_all(chosen, plan, run, Console(file=StringIO()))
+    return plan, run
+
+
+def test_a_run_stops_says_so_and_leaves_nothing_beyond(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    chosen = config(tmp_path)
+    plan, run = played(chosen)
+    board = write_outcome(run, plan, 0, "stops")
+    assert board["stop"]["decided"]
+    assert board["scenarios"] == board["stop"]["scenarios"] < 400
+    assert board["stop"]["against"]["Burn"]["verdict"] == "better"
+    said = f"Stopped after {board['scenarios']} of 400 scenarios: cash is decided against everyone"
+    assert [note for note in board["notes"] if note.startswith(said)]
+    assert said in (run / "report.html").read_text()
+    kept = sorted(run.glob("*/*.parquet"))
+    assert len(list((run / "units").iterdir())) * 25 == board["scenarios"]
+
+    beyond = plan.units[-1]  # of a run that was killed before it could throw this away
+    tables = play_unit(plan.job, beyond)
+    write_paths(run, beyond, tables.paths)
+    write_unit(run, beyond, tables.results)
+    assert len(sorted(run.glob("*/*.parquet"))) == len(kept) + 2
+    play_all(chosen, plan, run, Console(file=StringIO()))
+    assert sorted(run.glob("*/*.parquet")) == kept
+    assert rank(run, plan, 0)["digest"] == board["digest"]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize("workers", [1, 4])
+def test_workers_stop_at_the_same_place(tmp_path, workers: int) -> None:  # type: ignore[no-untyped-def]
+    boards = []
+    for number in (0, workers):
+        plan, run = played(config(tmp_path, ray={"workers": number}))
+        boards.append((rank(run, plan, 0)["digest"], sorted(path.name for path in run.glob("*/*.parquet"))))
+    assert boards[0] == boards[1]
