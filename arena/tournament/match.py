@@ -5,19 +5,15 @@ with cash in that seat, so the others meet exactly the market they would have me
 """
 
 import hashlib
-import re
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from arena.agents.registry import make_agent
 from arena.agents.types import Agent
 from arena.data.types import Scenarios
 from arena.envs.observation import seat_view, with_forecast
@@ -26,18 +22,9 @@ from arena.envs.vector import VectorMarket
 from arena.tournament.forecasts import ForecastRules, UnitForecasts
 from arena.tournament.ledger import Ledger, path_columns, result_columns
 from arena.tournament.market_path import MarketPath
+from arena.tournament.seats import Entrant, Forfeit, decide, forfeit, seated, wanted_forecaster, wanted_history
 from arena.tournament.transfers import Transfers
 from arena.tournament.types import Unit
-
-MAX_REASON = 200  # characters of a forfeit's reason
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """How to make an agent, as text and numbers that travel to any process."""
-
-    agent: str  # spec, see agents.registry.make_agent
-    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,14 +50,7 @@ class Played(NamedTuple):
     transfers: dict[str, Any]  # TRANSFER_SCHEMA, of the first `num_path_scenarios` scenarios
 
 
-class Forfeit(Exception):
-    """A seat broke the rules of the match."""
-
-    def __init__(self, seat: int, reason: str, trace: str = ""):
-        super().__init__(reason)
-        self.seat, self.reason, self.trace = seat, reason, trace
-
-
+@torch.no_grad()
 def play(
     rules: MatchRules,
     entrants: Mapping[str, Entrant],
@@ -90,13 +70,14 @@ def play(
     forecasts = UnitForecasts(rules.forecast, scenarios, tables)
     while True:
         try:
-            ledger, market_path, transfers = _play_once(
-                rules, entrants, unit, scenarios, forecasts, set(forfeits), num_path_scenarios, num_market_scenarios
-            )
-        except Forfeit as forfeit:
-            forfeits[forfeit.seat] = forfeit
+            with seated(entrants, unit, set(forfeits)) as agents:
+                ledger, market_path, transfers = _play_once(
+                    rules, agents, unit, scenarios, forecasts, num_path_scenarios, num_market_scenarios
+                )
+        except Forfeit as offence:
+            forfeits[offence.seat] = offence
             continue
-        reasons = {seat: (forfeit.reason, forfeit.trace) for seat, forfeit in forfeits.items()}
+        reasons = {seat: (offence.reason, offence.trace) for seat, offence in forfeits.items()}
         return Played(
             results=result_columns(ledger, unit, reasons),
             paths=path_columns(ledger, unit, reasons, num_path_scenarios),
@@ -112,23 +93,20 @@ def entrant_generator(rules: MatchRules, unit: Unit, entrant: str) -> torch.Gene
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:4], "little"))
 
 
-@torch.no_grad()
 def _play_once(
     rules: MatchRules,
-    entrants: Mapping[str, Entrant],
+    agents: Mapping[int, Agent],
     unit: Unit,
     scenarios: Scenarios,
     forecasts: UnitForecasts,
-    absent: set[int],
     num_path_scenarios: int,
     num_market_scenarios: int,
 ) -> tuple[Ledger, MarketPath, Transfers]:
-    """The whole episode with cash in the `absent` seats; raises Forfeit at the first offence."""
+    """The whole episode, with cash in the seats that have no agent; raises Forfeit at the first offence."""
     names = unit.lineup.agents
-    agents = {seat: _seat_agent(seat, entrants[name]) for seat, name in enumerate(names) if seat not in absent}
     generators = {seat: entrant_generator(rules, unit, names[seat]) for seat in agents}
-    wanted = {seat: _history_length(seat, agent) for seat, agent in agents.items()}
-    followed = {seat: _forecaster(seat, agent) for seat, agent in agents.items()}
+    wanted = {seat: wanted_history(seat, agent, scenarios.warmup) for seat, agent in agents.items()}
+    followed = {seat: wanted_forecaster(seat, agent) for seat, agent in agents.items()}
     history_length = max(wanted.values(), default=0)
     if any(followed.values()):
         history_length = max(history_length, forecasts.history_length)
@@ -149,7 +127,7 @@ def _play_once(
     for step in range(market.episode_length):
         bar = scenarios.warmup + step
         seen = market.observe()
-        weights = torch.zeros_like(seen.weight)  # [B, N, A]; an absent seat holds cash
+        weights = torch.zeros_like(seen.weight)  # [B, N, A]; a seat without agent holds cash
         for seat, agent in agents.items():
             signal = scenarios.signal if rules.allow_cheats and getattr(agent, "is_cheat", False) else None
             view = _own_view(seen, seat, wanted[seat], None if signal is None else signal[:, bar].clone())
@@ -157,7 +135,7 @@ def _play_once(
                 history = None if seen.history is None else seen.history[:, seat]
                 view = with_forecast(view, _forecast(seat, forecasts, followed[seat], bar - 1, history).to(weights))
             start = time.perf_counter()
-            weights[:, seat] = _decide(seat, agent, view, generators[seat])
+            weights[:, seat] = decide(seat, agent, view, generators[seat])
             ledger.seconds[seat] += time.perf_counter() - start
         before, quotes = market.state, market.quotes
         expected = None
@@ -170,37 +148,12 @@ def _play_once(
     return ledger, market_path, transfers
 
 
-def _seat_agent(seat: int, entrant: Entrant) -> Agent:
-    """A new agent, ready to play: what it remembers of an earlier match cannot reach this one."""
-    try:
-        agent = make_agent(entrant.agent, entrant.params)
-        agent.reset()
-    except (Exception, SystemExit) as error:
-        raise _forfeit(seat, "could not be made", error) from error
-    return agent
-
-
-def _history_length(seat: int, agent: Agent) -> int:
-    length = agent.history_length
-    if isinstance(length, bool) or not isinstance(length, int) or length < 0:
-        raise Forfeit(seat, f"history_length is {length!r}, expected a whole number >= 0")
-    return length
-
-
-def _forecaster(seat: int, agent: Agent) -> str:
-    """Spec of the forecaster that the agent names, "" for none."""
-    spec = getattr(agent, "forecaster", "")
-    if not isinstance(spec, str):
-        raise Forfeit(seat, f"forecaster is {spec!r}, expected text")
-    return spec
-
-
 def _forecast(seat: int, forecasts: UnitForecasts, spec: str, bar: int, history: Tensor | None) -> Tensor:
     """Who follows a forecaster that breaks forfeits, as if it had broken itself."""
     try:
         return forecasts.at(spec, bar, history)
     except Exception as error:
-        raise _forfeit(seat, f"follows {spec}, which raised", error) from error
+        raise forfeit(seat, f"follows {spec}, which raised", error) from error
 
 
 def _own_view(seen: Observation, seat: int, history_length: int, signal: Tensor | None) -> Observation:
@@ -215,32 +168,3 @@ def _own_view(seen: Observation, seat: int, history_length: int, signal: Tensor 
         name: value.clone() for name, value in view._asdict().items() if isinstance(value, Tensor) and name != "history"
     }
     return view._replace(**small)._replace(history=history, signal=signal)
-
-
-def _decide(seat: int, agent: Agent, view: Observation, generator: torch.Generator) -> Tensor:
-    """The seat's target weights [B, A], or Forfeit."""
-    version = 0 if view.history is None else view.history._version
-    shape, dtype = view.weight.shape, view.weight.dtype
-    try:
-        answer = agent.act(view, generator)
-    except (Exception, SystemExit) as error:  # an agent that calls sys.exit() must not end the tournament
-        raise _forfeit(seat, "raised", error) from error
-    if view.history is not None and view.history._version != version:
-        raise Forfeit(seat, "wrote into the shared price history")
-    if isinstance(answer, np.ndarray) and answer.dtype.kind in "fiub":
-        answer = torch.from_numpy(answer.copy())
-    if not isinstance(answer, Tensor) or answer.is_complex():
-        kind = answer.dtype if isinstance(answer, Tensor | np.ndarray) else type(answer).__name__
-        raise Forfeit(seat, f"returned {kind}, expected a tensor of real weights")
-    if answer.shape != shape:
-        raise Forfeit(seat, f"returned weights of shape {tuple(answer.shape)}, expected {tuple(shape)}")
-    try:
-        return answer.detach().to("cpu", dtype)
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # a meta or quantised tensor holds no weights
-        raise _forfeit(seat, "returned weights that cannot be read", error) from error
-
-
-def _forfeit(seat: int, what: str, error: BaseException) -> Forfeit:
-    """In one line that is the same in every process: memory addresses are left out."""
-    line = " ".join(f"{what} {type(error).__name__}: {error}".split())
-    return Forfeit(seat, re.sub(r"\b0x[0-9a-fA-F]+", "0x", line)[:MAX_REASON], traceback.format_exc())

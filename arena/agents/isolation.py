@@ -1,0 +1,75 @@
+"""Agents that nobody has to trust: the levels of isolation, and how an agent is opened at one.
+
+    none     in the process that plays the match: for code you wrote or ship
+    process  a process of its own with limits of memory, processor and wall clock: a fault costs the agent only
+    sandbox  the same under bubblewrap: it reaches no network, writes to no disk and sees none of your files
+
+A match opens new agents every time it is played, so what an agent learnt in one cannot reach another.
+
+Plain processes rather than Ray actors, because they work in every worker and without Ray, the limits are those of the
+operating system, a call costs a fraction of an actor's, and an actor may list and end the other actors of its cluster.
+What comes back is read as raw numbers: nothing of the agent's is unpickled. `docs/isolation.md` says what each level
+protects from, and what it does not.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from arena.agents.isolated.agent import IsolatedAgent
+from arena.agents.isolated.sandbox import IsolationUnavailable
+from arena.agents.registry import BUILT_IN, SHIPPED, make_agent
+from arena.agents.types import Agent
+
+__all__ = ["Isolation", "IsolationUnavailable", "Level", "close_agents", "open_agent", "opened", "runs_foreign_code"]
+
+Level = Literal["none", "process", "sandbox"]
+CODELESS = ("policy", "onnx")  # prefixes of files that hold a network and no Python
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """How an agent is kept apart; the limits mean nothing at level none.
+
+    decision_seconds  wall clock of one decision for all markets of a batch
+    startup_seconds   wall clock of making the agent
+    memory_mb         data of its process
+
+    Verdicts about time depend on the machine, so the limit is far above what a decision takes, and what a match has
+    decided is stored with its rows.
+    """
+
+    level: Level = "none"
+    decision_seconds: float = 10.0
+    startup_seconds: float = 60.0
+    memory_mb: int = 2048
+
+
+def open_agent(spec: str, params: Mapping[str, Any] | None = None, isolation: Isolation | None = None) -> Agent:
+    """The agent of registry.make_agent, here or in a process of its own; give it to `close_agents` when done."""
+    if isolation is None or isolation.level == "none":
+        return make_agent(spec, params)
+    return IsolatedAgent(spec, params or {}, isolation)
+
+
+def close_agents(agents: Iterable[Agent]) -> None:
+    """End the processes of those that have one."""
+    for agent in agents:
+        if isinstance(agent, IsolatedAgent):
+            agent.close()
+
+
+@contextmanager
+def opened(spec: str, params: Mapping[str, Any], isolation: Isolation) -> Iterator[Agent]:
+    """An agent for as long as the block lasts."""
+    agent = open_agent(spec, params, isolation)
+    try:
+        yield agent
+    finally:
+        close_agents([agent])
+
+
+def runs_foreign_code(spec: str) -> bool:
+    """Whether making this agent runs Python that did not come with the package (a pickle is code too)."""
+    return spec not in BUILT_IN and spec not in SHIPPED and spec.partition(":")[0] not in CODELESS
