@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from arena.config_fields import Count, Name, Number, Section, refusal
+from arena.config_fields import Count, IsolationLevel, Name, Number, Section, refusal
 from arena.config_schedule import ScheduleConfig
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ class AgentConfig(Section):
     name: Name | None = Field(None, description="in the tables; the agent's own name if left out")
     params: dict[str, bool | int | float | str] = Field({}, description="keyword arguments of the agent")
     copies: Count = Field(1, ge=1, description="entrants made of it, each with its own random numbers")
+    isolate: IsolationLevel | None = Field(
+        None, description="as tournament.isolate; which decides, for code that is not the package's, if left out"
+    )
 
     @property
     def names(self) -> tuple[str, ...]:

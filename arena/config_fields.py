@@ -1,6 +1,6 @@
 """What all sections of a config are made of: kinds of fields, the section itself, and an error of several fields."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -16,6 +16,7 @@ def _no_bool(value: object) -> object:
 Count = Annotated[int, BeforeValidator(_no_bool)]
 Number = Annotated[float, BeforeValidator(_no_bool)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+IsolationLevel = Literal["none", "process", "sandbox"]  # see arena.agents.isolation
 
 
 class Section(BaseModel):

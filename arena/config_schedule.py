@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from arena.config_fields import Count, Name, Number, Section, refusal
+from arena.config_fields import Count, IsolationLevel, Name, Number, Section, refusal
 
 # The format that each field belongs to; in another format it would be ignored in silence.
 ONLY_IN = {"newcomer": "gauntlet", "rounds": "swiss", "finalists": "swiss", "copies": "population"}
@@ -40,6 +40,14 @@ class ScheduleConfig(Section):
     batch_size: Count = Field(128, ge=1, description="scenarios in one unit of work; part of the result's identity")
     allow_cheats: bool = Field(False, description="admit agents that see what no trader can know")
     paths_mb: Number = Field(10.0, ge=0, description="most that the stored per-step paths may take [MB]")
+    isolate: IsolationLevel = Field(
+        "none",
+        description="where entrants play whose code is not the package's: in the worker, in a process of their own "
+        "with limits, or in one without network and disk; see docs/isolation.md",
+    )
+    decision_seconds: Number = Field(10.0, gt=0, description="isolated: wall clock of a decision for a batch [s]")
+    startup_seconds: Number = Field(60.0, gt=0, description="isolated: wall clock of making the agent [s]")
+    memory_mb: Count = Field(2048, ge=256, description="isolated: data of the process [MB]")
     stop: StopConfig = StopConfig()
 
     @model_validator(mode="after")

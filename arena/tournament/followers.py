@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping
 
-from arena.agents.registry import make_agent
-from arena.tournament.match import Entrant
+from arena.agents.faults import AgentFault
+from arena.agents.isolation import opened
+from arena.tournament.seats import Entrant
 
 BASELINE = "persistence"  # a random walk: what a forecast has to beat
 
 
 def followed(entrant: Entrant) -> str:
-    """Spec of the forecaster that an entrant's agent names, "" for none."""
-    spec = getattr(make_agent(entrant.agent, entrant.params), "forecaster", "")
+    """Spec of the forecaster that an entrant's agent names, "" for none, or where an isolated agent cannot be asked."""
+    try:
+        with opened(entrant.agent, entrant.params, entrant.isolation) as agent:
+            spec = getattr(agent, "forecaster", "")
+    except AgentFault:  # it will forfeit
+        return ""
     return spec if isinstance(spec, str) else ""
 
 

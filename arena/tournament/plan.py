@@ -2,11 +2,10 @@
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from arena.agents.loading import resolve_spec
-from arena.agents.registry import make_agent
 from arena.config import BPS, DAYS_PER_YEAR, AgentConfig, TournamentConfig
 from arena.config_file import ConfigError
 from arena.data.align import split
@@ -16,15 +15,13 @@ from arena.data.seeds import SEED_RANGES, scenario_seeds
 from arena.data.synthetic import SyntheticParams
 from arena.data.types import Scenarios
 from arena.envs.presets import preset
-from arena.envs.types import FORECAST_HORIZONS
 from arena.forecast.loading import absolute
-from arena.forecast.types import Forecaster
-from arena.tournament.followers import followed
-from arena.tournament.forecasts import ForecastRules, loaded
-from arena.tournament.formats import COPIES, Schedule, copies_of, fixed_schedule, newcomer
+from arena.tournament.entrants import check_entrants, check_forecasters
+from arena.tournament.forecasts import ForecastRules
+from arena.tournament.formats import COPIES, Schedule, fixed_schedule, newcomer
 from arena.tournament.growth import ScenarioKind
 from arena.tournament.job import Job
-from arena.tournament.match import Entrant, MatchRules
+from arena.tournament.match import MatchRules
 from arena.tournament.stopping import StopRule
 from arena.tournament.store import market_bytes, sampled_markets
 from arena.tournament.swiss import swiss_schedule
@@ -76,7 +73,7 @@ def _resolved(agent: AgentConfig) -> AgentConfig:
 def make_plan(config: TournamentConfig) -> Plan:
     """Check all that can be checked before the first match; ConfigError says in a sentence what is wrong."""
     try:
-        entrants = check_entrants(config)
+        entrants = check_entrants(config, num_copies(config))
         forecasters = check_forecasters(config, entrants)
         windows, report = None, None
         notes: list[str] = []
@@ -179,66 +176,6 @@ def synthetic_seeds(config: TournamentConfig) -> tuple[int, ...]:
     return scenario_seeds(role, count, offset)
 
 
-def check_entrants(config: TournamentConfig) -> dict[str, Entrant]:
-    """Entrant name -> how to make it, each made once here to see that it can be."""
-    entrants: dict[str, Entrant] = {}
-    for agent in config.agents:
-        entrant = _checked(agent, config)
-        names = agent.names
-        if copies := num_copies(config):
-            names = tuple(copy for name in names for copy in copies_of(name, copies))
-        entrants |= dict.fromkeys(names, entrant)
-    return entrants
-
-
-def _checked(config: AgentConfig, whole: TournamentConfig) -> Entrant:
-    entrant = Entrant(resolve_spec(config.agent), dict(config.params))
-    try:
-        agent = make_agent(entrant.agent, entrant.params)
-    except Exception as error:
-        raise ConfigError(_said(error, f"agent {config.agent!r} cannot be made: ")) from error
-    if getattr(agent, "is_cheat", False):
-        if not whole.tournament.allow_cheats:
-            raise ConfigError(
-                f"agent {config.agent!r} sees what no trader can know; set tournament.allow_cheats to admit it"
-            )
-        if whole.data.source == "bars":
-            raise ConfigError(f"agent {config.agent!r} needs the signal of a synthetic market, the data are bars")
-    if agent.history_length > whole.data.warmup:
-        raise ConfigError(
-            f"agent {config.agent!r} wants {agent.history_length} bars of history, data.warmup is {whole.data.warmup}; "
-            "raise data.warmup"
-        )
-    return entrant
-
-
-def check_forecasters(config: TournamentConfig, entrants: Mapping[str, Entrant]) -> dict[str, Forecaster]:
-    """Spec -> forecaster of all that entrants follow, each loaded once here to see that it can be used."""
-    forecasters: dict[str, Forecaster] = {}
-    length, warmup = config.forecast.context_length, config.data.warmup
-    for name, entrant in entrants.items():
-        spec = followed(entrant)
-        if not spec or spec in forecasters:
-            continue
-        if warmup < length:
-            raise ConfigError(
-                f"entrant {name!r} follows a forecaster that looks at {length} bars, data.warmup is {warmup}; "
-                "raise data.warmup or lower forecast.context_length"
-            )
-        try:
-            forecaster = forecasters[spec] = loaded(spec)
-        except Exception as error:
-            raise ConfigError(f"entrant {name!r}: {_said(error)}") from error
-        longest = forecaster.max_horizon or max(FORECAST_HORIZONS)
-        if length < forecaster.min_context or longest < max(FORECAST_HORIZONS):
-            raise ConfigError(
-                f"entrant {name!r}: {forecaster.name} needs {forecaster.min_context} bars and forecasts at most "
-                f"{longest}, expected to need at most forecast.context_length = {length} and to forecast "
-                f"{max(FORECAST_HORIZONS)}"
-            )
-    return forecasters
-
-
 def bar_windows(config: TournamentConfig) -> tuple[Scenarios, Report, list[str]]:
     """Disjoint windows of the user's bars, the report on the bars, and warnings of cutting them."""
     data = config.data
@@ -261,11 +198,6 @@ def scenarios_digest(windows: Scenarios) -> str:
         for window in [] if field is None else field:
             sha.update(window.contiguous().numpy().tobytes())
     return sha.hexdigest()
-
-
-def _said(error: Exception, otherwise: str = "") -> str:
-    """The message of an error that is meant for the user; of another one, its kind as well."""
-    return str(error) if isinstance(error, ValueError) else f"{otherwise}{type(error).__name__}: {error}"
 
 
 def _stem(agent: AgentConfig) -> str:

@@ -1,0 +1,106 @@
+"""The entrants of a config, each made once before the first match to see that it can be."""
+
+from collections.abc import Mapping
+
+from arena.agents.faults import AgentFault
+from arena.agents.isolation import Isolation, IsolationUnavailable, Level, opened, runs_foreign_code
+from arena.agents.loading import resolve_spec
+from arena.agents.types import Agent
+from arena.config import AgentConfig, TournamentConfig
+from arena.config_file import ConfigError
+from arena.envs.types import FORECAST_HORIZONS
+from arena.forecast.types import Forecaster
+from arena.tournament.followers import followed
+from arena.tournament.forecasts import loaded
+from arena.tournament.formats import copies_of
+from arena.tournament.seats import Entrant
+
+
+def check_entrants(config: TournamentConfig, num_copies: int) -> dict[str, Entrant]:
+    """Entrant name -> how to make it.
+
+    num_copies  of each entrant of a population; 0 in another format
+    """
+    entrants: dict[str, Entrant] = {}
+    for agent in config.agents:
+        entrant = _checked(agent, config)
+        names = agent.names
+        if num_copies:
+            names = tuple(copy for name in names for copy in copies_of(name, num_copies))
+        entrants |= dict.fromkeys(names, entrant)
+    return entrants
+
+
+def check_forecasters(config: TournamentConfig, entrants: Mapping[str, Entrant]) -> dict[str, Forecaster]:
+    """Spec -> forecaster of all that entrants follow, each loaded once here to see that it can be used."""
+    forecasters: dict[str, Forecaster] = {}
+    length, warmup = config.forecast.context_length, config.data.warmup
+    for name, entrant in entrants.items():
+        spec = followed(entrant)
+        if not spec or spec in forecasters:
+            continue
+        if warmup < length:
+            raise ConfigError(
+                f"entrant {name!r} follows a forecaster that looks at {length} bars, data.warmup is {warmup}; "
+                "raise data.warmup or lower forecast.context_length"
+            )
+        try:
+            forecaster = forecasters[spec] = loaded(spec)
+        except Exception as error:
+            raise ConfigError(f"entrant {name!r}: {_said(error)}") from error
+        longest = forecaster.max_horizon or max(FORECAST_HORIZONS)
+        if length < forecaster.min_context or longest < max(FORECAST_HORIZONS):
+            raise ConfigError(
+                f"entrant {name!r}: {forecaster.name} needs {forecaster.min_context} bars and forecasts at most "
+                f"{longest}, expected to need at most forecast.context_length = {length} and to forecast "
+                f"{max(FORECAST_HORIZONS)}"
+            )
+    return forecasters
+
+
+def isolation(agent: AgentConfig, whole: TournamentConfig) -> Isolation:
+    """How the entrant is kept apart: as it says itself, else by `tournament.isolate` if its code is not the package's.
+
+    A process for a built-in agent would cost time and protect from nobody.
+    """
+    rules = whole.tournament
+    level: Level = agent.isolate or (rules.isolate if runs_foreign_code(agent.agent) else "none")
+    return Isolation(level, rules.decision_seconds, rules.startup_seconds, rules.memory_mb)
+
+
+def _checked(config: AgentConfig, whole: TournamentConfig) -> Entrant:
+    entrant = Entrant(resolve_spec(config.agent), dict(config.params), isolation(config, whole))
+    try:
+        with opened(entrant.agent, entrant.params, entrant.isolation) as agent:
+            _check_needs(config, whole, entrant, agent)
+    except (ConfigError, IsolationUnavailable) as error:
+        raise ConfigError(str(error)) from error
+    except AgentFault as error:
+        raise ConfigError(f"agent {config.agent!r} {error.reason}") from error
+    except Exception as error:
+        raise ConfigError(_said(error, f"agent {config.agent!r} cannot be made: ")) from error
+    return entrant
+
+
+def _check_needs(config: AgentConfig, whole: TournamentConfig, entrant: Entrant, agent: Agent) -> None:
+    length, warmup = agent.history_length, whole.data.warmup
+    if getattr(agent, "is_cheat", False):
+        if not whole.tournament.allow_cheats:
+            raise ConfigError(
+                f"agent {config.agent!r} sees what no trader can know; set tournament.allow_cheats to admit it"
+            )
+        if whole.data.source == "bars":
+            raise ConfigError(f"agent {config.agent!r} needs the signal of a synthetic market, the data are bars")
+        if entrant.isolation.level != "none":
+            raise ConfigError(f"agent {config.agent!r} needs what no isolated agent is shown; set its isolate to none")
+    if not isinstance(length, int) or isinstance(length, bool) or length < 0:
+        raise ConfigError(f"agent {config.agent!r} has history_length {length!r}, expected a whole number >= 0")
+    if length > warmup:
+        raise ConfigError(
+            f"agent {config.agent!r} wants {length} bars of history, data.warmup is {warmup}; raise data.warmup"
+        )
+
+
+def _said(error: Exception, otherwise: str = "") -> str:
+    """The message of an error that is meant for the user; of another one, its kind as well."""
+    return str(error) if isinstance(error, ValueError) else f"{otherwise}{type(error).__name__}: {error}"

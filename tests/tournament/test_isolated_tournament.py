@@ -1,0 +1,114 @@
+"""A tournament with isolated entrants: the same digest as without, wherever it is played and however it is resumed."""
+
+import json
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from arena.config import TournamentConfig
+from arena.config_file import ConfigError
+from arena.tournament.entrants import isolation
+from arena.tournament.outcome import write_outcome
+from arena.tournament.plan import make_plan
+from arena.tournament.run_folder import create_run
+from arena.tournament.session import play_all
+from arena.tournament.store import compact, digest
+
+AGENTS = """
+import os, time
+import numpy as np
+
+class Dice:
+    history_length = 20
+    def act(self, obs): return obs.rng.dirichlet(np.ones(obs.num_assets)) * (obs.close[:, -1] > obs.close.mean(axis=1))
+
+class Hangs(Dice):
+    def act(self, obs): time.sleep(1000)
+
+class Follows(Dice):
+    forecaster = "drift"
+    def act(self, obs): return 0.1 * obs.forecast_return[:, 0]
+
+class Quits(Dice):
+    def __init__(self): os._exit(1)
+"""
+
+
+def tiny(tmp_path, names=("Dice", "Follows"), level="process", workers=0, **schedule):
+    path = tmp_path / "mine.py"
+    path.write_text(AGENTS)
+    mine = [{"agent": f"{path}:{name}"} for name in names]
+    return TournamentConfig.model_validate(
+        {
+            "out": tmp_path / "runs",
+            "data": {"num_assets": 2, "scenarios": 4, "episode_length": 5},
+            "agents": [{"agent": "cash"}, {"agent": "random"}, *mine],
+            "tournament": {"seats": 3, "batch_size": 2, "lineups": 2, "isolate": level, **schedule},
+            "ray": {"workers": workers},
+        }
+    )
+
+
+def played(config):
+    plan = make_plan(config)
+    run = create_run(config, "a command", plan.data_digest, plan.job.forecasters)
+    play_all(config, plan, run, Console(file=StringIO()))
+    return digest(compact(run, plan.units)), plan, run
+
+
+def test_isolation_changes_no_result(tmp_path):
+    isolated, plan, run = played(tiny(tmp_path))
+    here, _, _ = played(tiny(tmp_path, level="none"))
+    assert isolated == here
+    board = write_outcome(run, plan, 0, "isolated")
+    assert {row["agent"]: row["forfeits"] for row in board["agents"]} == dict.fromkeys(plan.job.entrants, 0)
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+def test_isolated_agents_play_in_the_workers_of_ray(tmp_path):
+    on_ray, _, _ = played(tiny(tmp_path, workers=2))
+    here, _, _ = played(tiny(tmp_path))
+    assert on_ray == here
+
+
+def test_the_verdict_of_a_clock_is_stored(tmp_path):
+    config = tiny(tmp_path, names=("Dice", "Hangs"), decision_seconds=1.5)
+    before, plan, run = played(config)
+    reasons = set(compact(run, plan.units).to_pandas().query("agent == 'Hangs'")["reason"])
+    assert reasons == {"took longer than 1.5 s for a decision"}
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert {event["agent"] for event in events if event["event"] == "forfeit"} == {"Hangs"}
+    # Whoever finishes the run asks the clock about the missing unit only, whatever he makes of the file of agents.
+    (run / "units" / f"{plan.units[0].name}.parquet").unlink()
+    kept = [path.stat().st_mtime_ns for path in sorted((run / "units").iterdir())]
+    play_all(config, plan, run, Console(file=StringIO()))
+    assert [path.stat().st_mtime_ns for path in sorted((run / "units").iterdir())][1:] == kept
+    assert digest(compact(run, plan.units)) == before
+
+
+def test_who_is_isolated(tmp_path):
+    config = tiny(tmp_path)
+    assert [isolation(agent, config).level for agent in config.agents] == ["none", "none", "process", "process"]
+    own = config.agents[2].model_copy(update={"isolate": "sandbox"})
+    assert isolation(own, config).level == "sandbox"
+    assert isolation(config.agents[1].model_copy(update={"isolate": "process"}), config).level == "process"
+    default = TournamentConfig()
+    assert {isolation(agent, default).level for agent in default.agents} == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"agents": [{"agent": "PATH:Quits"}]}, "agent '.*:Quits' ended its process with exit code 1"),
+        ({"agents": [{"agent": "PATH:Nobody"}]}, "agent '.*:Nobody' could not be made ValueError: .* no 'Nobody' in"),
+        ({"agents": [{"agent": "oracle", "isolate": "process"}]}, "needs what no isolated agent is shown"),
+    ],
+)
+def test_what_cannot_play_isolated_is_refused_before_the_first_match(tmp_path, changes, said):
+    config = tiny(tmp_path, names=(), seats=None, lineups=None, allow_cheats=True)
+    agents = [{**agent, "agent": agent["agent"].replace("PATH", f"{tmp_path}/mine.py")} for agent in changes["agents"]]
+    content = config.model_dump() | {"agents": agents}
+    with pytest.raises(ConfigError, match=said):
+        make_plan(TournamentConfig.model_validate(content))
