@@ -1,6 +1,7 @@
 """PPO of RLlib over tensor environments: TensorEnvRunners sample, TensorPPOLearners learn, the rest is stock."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -232,25 +233,33 @@ class TensorPPO(PPO):
 
     def _ask_learners(self, ask: Callable[[], list[Any]]) -> list[Any]:
         """An answer of every learner; RuntimeError if one has failed: RLlib starts no other and goes on without it."""
-        try:
+        with _naming_a_lost_learner():
             answers = ask()
-        except RayError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise RuntimeError(f"a learner has failed ({reason}); {GO_ON}") from error
         if len(answers) < max(1, self.config.num_learners):
             raise RuntimeError(f"only {len(answers)} of {self.config.num_learners} learners are left; {GO_ON}")
         return answers
 
     def _hand_out(self, module_ids: list[str]) -> None:
         """Those weights that have changed; frozen modules stay where they are."""
-        self.env_runner_group.sync_weights(
-            from_worker_or_learner_group=self.learner_group, policies=module_ids, inference_only=True
-        )
+        with _naming_a_lost_learner():
+            self.env_runner_group.sync_weights(
+                from_worker_or_learner_group=self.learner_group, policies=module_ids, inference_only=True
+            )
 
     def _timesteps(self) -> dict[str, Any]:
         """What the schedules of learners go by."""
         steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
         return {NUM_ENV_STEPS_SAMPLED_LIFETIME: steps}
+
+
+@contextmanager
+def _naming_a_lost_learner() -> Iterator[None]:
+    """RuntimeError in one sentence in place of Ray's; RLlib itself deals with lost runners."""
+    try:
+        yield
+    except RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise RuntimeError(f"a learner has failed ({reason}); {GO_ON}") from error
 
 
 def _values(results: Iterable[Any]) -> list[Any]:
