@@ -7,6 +7,7 @@ import platform
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,9 +95,21 @@ class JsonLines(logging.Formatter):
         return json.dumps({**line, **getattr(record, "facts", {})})
 
 
+class LogFile(logging.FileHandler):
+    """Goes without what it cannot write: a full disk is reported once, by the results that it did not take."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing: what is told here would be told for every record."""
+
+    def close(self) -> None:
+        """Lines that are still in memory may be lost."""
+        with suppress(OSError):
+            super().close()
+
+
 def open_log(run: Path) -> logging.Handler:
     """Append the tournament's log records to RUN/log.jsonl until the handler is removed and closed."""
-    handler = logging.FileHandler(run / "log.jsonl")
+    handler = LogFile(run / "log.jsonl")
     handler.setFormatter(JsonLines())
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)

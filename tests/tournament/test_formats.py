@@ -1,6 +1,7 @@
 """Laws of each format: who meets whom, and that nothing but config, seed and stored results decides it."""
 
 from collections import Counter
+from io import StringIO
 from itertools import combinations
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from arena.config import TournamentConfig
 from arena.config_file import ConfigError, override
@@ -18,6 +20,10 @@ from arena.tournament import store
 from arena.tournament.controls import control
 from arena.tournament.crowding import crowding
 from arena.tournament.formats import fixed_lineups, fixed_schedule, gauntlet, pairs, population
+from arena.tournament.outcome import rank, write_outcome
+from arena.tournament.plan import make_plan
+from arena.tournament.run_folder import create_run
+from arena.tournament.session import play_all
 from arena.tournament.survey import survey
 from arena.tournament.swiss import Swiss, swiss_schedule
 from arena.tournament.types import SCHEMA, Lineup, Unit
@@ -206,3 +212,37 @@ def test_controls_change_what_they_say_and_no_more() -> None:
     bars = config.model_copy(update={"data": config.data.model_copy(update={"source": "bars"})})
     with pytest.raises(ConfigError, match="of bars nobody knows"):
         control(bars, "null")
+
+
+@pytest.mark.parametrize("form", ["pairs", "gauntlet", "swiss", "population"])
+def test_every_format_is_played_and_ranked(tmp_path: Path, form: str) -> None:
+    extra = {"gauntlet": {"seats": 3}, "swiss": {"seats": 2, "rounds": 2, "finalists": 3}, "population": {"copies": 2}}
+    content = {
+        "out": tmp_path,
+        "data": {"num_assets": 2, "scenarios": 6, "episode_length": 5},
+        "agents": [{"agent": "cash"}, {"agent": "random", "copies": 3}],
+        "tournament": {"format": form, "batch_size": 4, **extra.get(form, {})},
+        "ray": {"workers": 0},
+    }
+    config = TournamentConfig.model_validate(content)
+    plan = make_plan(config)
+    run = create_run(config, "a command", "")
+    play_all(config, plan, run, Console(file=StringIO()))
+    board = rank(run, plan, 0) if form in ("pairs", "gauntlet") else write_outcome(run, plan, 0, form)
+    assert {entry["agent"] for entry in board["agents"]} == set(config.field)
+    assert board["scenarios"] == 6
+    every = store.read_units(run, survey(run, plan.schedule).present)
+    assert board["digest"] == store.digest(every)
+    seats = {"pairs": 2, "gauntlet": 3, "swiss": 2, "population": 5}
+    matches = Counter(zip(every["lineup"].to_pylist(), every["scenario"].to_pylist()))
+    assert max(matches.values()) == seats[form]
+    assert (board["final"] is not None, board["population"] is not None) == (form == "swiss", form == "population")
+    if form == "swiss":
+        assert len(board["final"]["agents"]) == 3
+        assert board["notes"][0].startswith("The final, in scenarios that no round has used: ")
+        assert (run / "final" / "report.html").stat().st_size > 100_000
+        assert len({*every["scenario"].to_pylist()}) == 12
+    if form == "population":
+        assert {entry["agent"] for entry in board["population"]} == set(config.field)
+        assert any(note.startswith("Growth in bps a game with one and with 2 of a kind") for note in board["notes"])
+        assert "random-1~2" not in (run / "leaderboard.json").read_text()

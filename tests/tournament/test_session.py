@@ -29,6 +29,7 @@ from arena.tournament.types import FORFEIT
 
 FRAIL_AGENTS = '''
 import os
+import signal
 from pathlib import Path
 import torch
 
@@ -38,12 +39,12 @@ class Raises:
     def act(self, observation, generator): raise RuntimeError(f"broken in process {len(str(self)) > 0}")
 
 class DiesOnce(Raises):
-    """Takes its whole process down, but only the first time."""
+    """Takes its whole process down as the system does where memory runs out, but only the first time."""
     def __init__(self, marker: str): self.marker = Path(marker)
     def act(self, observation, generator):
         if not self.marker.exists():
             self.marker.touch()
-            os._exit(1)
+            os.kill(os.getpid(), signal.SIGKILL)
         return torch.randn(observation.weight.shape, generator=generator, dtype=torch.float64) * 0.1
 '''
 
