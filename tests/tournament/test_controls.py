@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from arena.cli import tournament
 from arena.config import AgentConfig
 from arena.config_file import read_config
 from arena.tournament.outcome import rank
@@ -51,6 +52,23 @@ def board_of(name, tmp_path, scenarios, agents=None):
     run = create_run(config, "a control", plan.data_digest)
     play_all(config, plan, run, Console(file=StringIO()))
     return rank(run, plan, config.seed)
+
+
+def test_a_control_is_one_flag(tmp_path, capsys):
+    tiny = ["--ray.workers", "0", "--data.scenarios", "2", "--data.num-assets", "2", "--data.episode-length", "5"]
+    tiny += ["--config", str(CONFIGS / "oracle.yaml"), "--out", str(tmp_path)]
+    ran = {"null": "0001-oracle-null", "positive": "0002-oracle-positive", "costs": "0003-oracle-costs"}
+    for kind, folder in ran.items():
+        assert tournament([*tiny, "--control", kind]) == 0
+        assert (tmp_path / folder / "leaderboard.json").exists()
+        assert f"{folder[5:]}, seed 0" in capsys.readouterr().out
+    assert read_config(tmp_path / ran["null"] / "config.yaml").data.mode == "fair"
+    assert read_config(tmp_path / ran["positive"] / "config.yaml").field.count("oracle") == 1
+    assert read_config(tmp_path / ran["costs"] / "config.yaml").market.half_spread_bps == 3
+    assert tournament(["--resume", str(tmp_path / ran["costs"])]) == 0, "the saved config is that of the control"
+    assert tournament(["--resume", str(tmp_path / ran["costs"]), "--control", "costs"]) == 2
+    assert tournament(["--control", "nul"]) == 2
+    assert "invalid choice: 'nul'" in capsys.readouterr().err
 
 
 def test_copies_of_a_random_agent_cannot_be_told_apart_in_a_fair_market(tmp_path):
