@@ -108,13 +108,20 @@ def summary(config: TrainConfig) -> str:
 
 
 def _check(config: TrainConfig) -> None:
-    """Make the config of RLlib once, before a run folder is made."""
+    """Make the config of RLlib and what it says of the market once, before a run folder is made."""
     if "tune" in config.sections:
         return  # every point of the grid is checked there
+    from arena.envs.rllib import make_arena_env
     from arena.trainer.loop import algorithm_config
+    from arena.training.registration import STOCK_ENV, TENSOR_ENV, ingredients
 
     try:
-        algorithm_config(config).validate()
+        made = algorithm_config(config)
+        made.validate()
+        if made.env == TENSOR_ENV:
+            ingredients({**made.env_config, "num_markets": made.num_envs_per_env_runner})
+        elif made.env == STOCK_ENV:
+            make_arena_env(made.env_config)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"the training cannot be set up: {error}") from error
 

@@ -141,6 +141,13 @@ def test_what_cannot_be_trained_is_said_before_a_folder_is_made(tmp_path, capsys
         (["--network.kind", "cnn"], "unknown network"),
         (["--algorithm.x", "1"], "algorithm is 'TensorPPO' and has no fields"),
         (["--trainin.lr", "1"], "unknown section 'trainin'"),
+        (
+            ["--environment.env_config.num_agent", "3"],
+            "env_config has no field 'num_agent'; did you mean 'num_agents'?",
+        ),
+        (["--environment.env_config.domain", "{impct: [1, 2]}"], "env_config.domain has no field 'impct'"),
+        (["--environment.env_config.num_groups", "5"], "expected a multiple of the 5 groups"),
+        (["--environment.env_config.bars", "{fill: halt}"], "env_config has bars and synthetic"),
         (["--league.sampling", "best"], "sampling is 'best', expected uniform or prioritised"),
     ):
         assert train("--config", SMOKE, "--run.out", out, *flags) == 2
