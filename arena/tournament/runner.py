@@ -107,6 +107,8 @@ def start_ray(config: RayConfig, workers: int) -> ModuleType:
         "num_cpus": workers,
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": config.dashboard,
+        # Without it a task that runs out of memory is tried for ever, and the run would seem to hang.
+        "_system_config": {"task_oom_retries": NUM_RETRIES},
     }
     ray.init(
         address=config.address,

@@ -17,6 +17,7 @@ from rich.console import Console
 from arena.cli import tournament
 from arena.config import TournamentConfig
 from arena.config_file import dump_config
+from arena.tournament import runner
 from arena.tournament.outcome import rank
 from arena.tournament.plan import make_plan
 from arena.tournament.run_folder import create_run, open_run
@@ -154,11 +155,26 @@ def test_five_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
-def test_a_unit_that_always_loses_its_process_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
-    dying = {"agent": f"{tmp_path}/agents.py:Dies"}
-    config = swiss(tmp_path, ray={"workers": 1}, agents=[{"agent": "cash"}, dying], tournament={})
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("cause", ["WorkerCrashedError", "OutOfMemoryError"])
+def test_a_unit_that_always_loses_its_process_ends_the_run_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: str
+) -> None:
+    """It can be resumed where there is more memory, or with the agent in a process of its own."""
+    monkeypatch.setattr(runner, "NUM_RETRIES", 1)
+    field = [
+        {"agent": "cash"},
+        {"agent": f"{tmp_path}/agents.py:{'Dies' if cause == 'WorkerCrashedError' else 'Slow'}"},
+    ]
+    config = swiss(tmp_path, ray={"workers": 1}, agents=field, tournament={})
     run = fresh(config)
-    with pytest.raises(Unfinished, match=r"lost its process 4 times .*one of cash, Dies may end its process or take"):
-        play(run)
+    with monkeypatch.context() as patch:
+        if cause == "OutOfMemoryError":  # any use of memory is too much
+            patch.setenv("RAY_memory_usage_threshold", "0.0001")
+            patch.setenv("RAY_memory_monitor_refresh_ms", "100")
+        with pytest.raises(Unfinished, match=rf"lost its process 2 times \({cause}\); one of cash, \w+ may end"):
+            play(run)
     events = [json.loads(line)["event"] for line in (run / "log.jsonl").read_text().splitlines()]
     assert events == ["begin", "failed"]
+    if cause == "OutOfMemoryError":
+        assert play(run) == play(fresh(swiss(tmp_path, agents=field, tournament={})))
