@@ -14,7 +14,8 @@ from arena.data.synthetic import SyntheticParams, generate
 from arena.data.types import Scenarios
 from arena.tournament.forecasts import check_unchanged
 from arena.tournament.match import Entrant, MatchRules, play
-from arena.tournament.store import num_path_scenarios, table_from_columns
+from arena.tournament.sampling import num_path_scenarios
+from arena.tournament.store import table_from_columns
 from arena.tournament.types import MARKET_SCHEMA, PATH_SCHEMA, TRANSFER_SCHEMA, Unit
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from arena.agents.loading import resolve_spec
-from arena.config import BPS, DAYS_PER_YEAR, AgentConfig, TournamentConfig
+from arena.config import DAYS_PER_YEAR, AgentConfig, TournamentConfig
 from arena.config_file import ConfigError
 from arena.data.align import split
 from arena.data.bars import Report, load_bars
@@ -18,12 +18,12 @@ from arena.envs.presets import preset
 from arena.forecast.loading import absolute
 from arena.tournament.entrants import check_entrants, check_forecasters
 from arena.tournament.forecasts import ForecastRules
-from arena.tournament.formats import COPIES, Schedule, fixed_schedule, newcomer
+from arena.tournament.formats import COPIES, Schedule, fixed_schedule
 from arena.tournament.growth import ScenarioKind
 from arena.tournament.job import Job
 from arena.tournament.match import MatchRules
-from arena.tournament.stopping import StopRule
-from arena.tournament.store import market_bytes, sampled_markets
+from arena.tournament.sampling import market_bytes, sampled_markets
+from arena.tournament.stopping import StopRule, stop_rule
 from arena.tournament.swiss import swiss_schedule
 from arena.tournament.types import Unit
 
@@ -127,15 +127,6 @@ def make_schedule(config: TournamentConfig, scenarios: Sequence[int]) -> Schedul
 def num_copies(config: TournamentConfig) -> int:
     """Of each entrant in the market of its crowd; 0 if the format is not population."""
     return (config.tournament.copies or COPIES) if config.tournament.format == "population" else 0
-
-
-def stop_rule(config: TournamentConfig) -> StopRule | None:
-    """What must be decided for the tournament to end early."""
-    stop = config.tournament.stop
-    if stop.when == "never":
-        return None
-    chosen = newcomer(config.field, config.tournament) if stop.when == "newcomer" else None
-    return StopRule(chosen, stop.margin_bps * BPS)
 
 
 def match_rules(config: TournamentConfig, dt: float) -> MatchRules:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from arena.tournament.formats import Schedule
+from arena.config import BPS, TournamentConfig
+from arena.tournament.formats import Schedule, newcomer
 from arena.tournament.growth import Floats, score_table
 from arena.tournament.sequential import (
     BETTER,
@@ -38,6 +39,15 @@ class StopRule(NamedTuple):
 
     newcomer: str | None  # None: the leader, whoever that is
     margin: float  # log growth that counts as equal; 0 = none
+
+
+def stop_rule(config: TournamentConfig) -> StopRule | None:
+    """What must be decided for the tournament to end early."""
+    stop = config.tournament.stop
+    if stop.when == "never":
+        return None
+    chosen = newcomer(config.field, config.tournament) if stop.when == "newcomer" else None
+    return StopRule(chosen, stop.margin_bps * BPS)
 
 
 class Finding(NamedTuple):

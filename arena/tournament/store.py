@@ -10,24 +10,22 @@ A file appears under its final name only when it is whole (write beside it, then
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from arena.tournament.digest import digest as digest  # stored rows and their digest are one import
 from arena.tournament.digest import sort_rows
-from arena.tournament.types import KEY, OF_MARKET, OF_SEAT, PATH_SCHEMA, SCHEMA, ResultRow, Unit
+from arena.tournament.tables import arrow_schema as arrow_schema
+from arena.tournament.tables import table_from_columns as table_from_columns
+from arena.tournament.tables import table_from_rows as table_from_rows
+from arena.tournament.types import KEY, Unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FLOAT32_BYTES, FLOAT64_BYTES = 4, 8
 MARKET_SUFFIX, TRANSFER_SUFFIX = ".market.parquet", ".transfers.parquet"
 OTHER_SUFFIXES = (MARKET_SUFFIX, TRANSFER_SUFFIX)  # of files in paths/ that do not hold PATH_SCHEMA
-MARKET_SHARE = 0.5  # most that market paths take of the budget for paths
-MAX_MARKETS = 16  # they are examples to look at; nothing is estimated from them
 
 
 class Finished(NamedTuple):
@@ -35,32 +33,6 @@ class Finished(NamedTuple):
 
     names: frozenset[str]  # units that need not be played again
     corrupt: dict[str, str]  # unit name -> what is wrong with its file, which has been set aside
-
-
-def arrow_schema(columns: Mapping[str, str] = SCHEMA) -> "pa.Schema":
-    """The pyarrow schema of result rows (or of another schema of arena.tournament.types); no column may be null."""
-    import pyarrow as pa
-
-    return pa.schema([pa.field(name, pa.type_for_alias(kind), nullable=False) for name, kind in columns.items()])
-
-
-def table_from_columns(columns: Mapping[str, Any], schema: Mapping[str, str] = SCHEMA) -> "pa.Table":
-    """Columns of equal length (lists, arrays, CPU tensors) -> table; a missing or unknown column is an error."""
-    import pyarrow as pa
-
-    missing, unknown = (
-        [name for name in schema if name not in columns],
-        [name for name in columns if name not in schema],
-    )
-    if missing or unknown:
-        raise ValueError(f"columns do not fit the schema: missing {missing}, unknown {unknown}")
-    return pa.table({name: _array(columns[name], kind) for name, kind in schema.items()}, schema=arrow_schema(schema))
-
-
-def table_from_rows(rows: Iterable[ResultRow]) -> "pa.Table":
-    """Result rows one by one -> table."""
-    listed = list(rows)
-    return table_from_columns({name: [row[index] for row in listed] for index, name in enumerate(SCHEMA)})
 
 
 def write_unit(run: Path, unit: Unit, table: "pa.Table") -> Path:
@@ -130,28 +102,6 @@ def compact(run: Path, units: Sequence[Unit]) -> "pa.Table":
     return table
 
 
-def num_path_scenarios(unit: Unit, num_steps: int, budget_bytes: int, num_units: int) -> int:
-    """How many of the unit's first scenarios may keep their paths, so that all units together stay in the budget.
-
-    A rule of the schedule alone: what is kept depends on no clock, no worker and no other unit.
-    """
-    num_values = sum(kind == "float32" for kind in PATH_SCHEMA.values())  # keys compress to almost nothing
-    num_seats = len(unit.lineup.agents)
-    per_scenario = num_seats * (num_steps + 1) * num_values * FLOAT32_BYTES + num_seats**2 * FLOAT64_BYTES
-    return min(len(unit.scenarios), budget_bytes // (num_units * per_scenario))
-
-
-def market_bytes(num_seats: int, num_steps: int, num_assets: int) -> int:
-    """Size of one match's market path: values that all seats share are repeated, and compress to one."""
-    return num_assets * (num_steps + 1) * (len(OF_MARKET) + num_seats * len(OF_SEAT)) * FLOAT32_BYTES
-
-
-def sampled_markets(units: Sequence[Unit], size: int, budget_bytes: int) -> frozenset[str]:
-    """Names of the first units of the schedule, whose first scenario keeps its market path of `size` bytes each."""
-    num_kept = min(MAX_MARKETS, int(MARKET_SHARE * budget_bytes) // size)
-    return frozenset(unit.name for unit in units[:num_kept])
-
-
 def write_paths(run: Path, unit: Unit, table: "pa.Table") -> Path | None:
     """Store the per-step rows of a unit (PATH_SCHEMA); nothing is written for an empty table."""
     return _write(run / "paths" / f"{unit.name}.parquet", table) if table.num_rows else None
@@ -180,14 +130,6 @@ def read_markets(run: Path) -> "pa.Table | None":
 def read_transfers(run: Path) -> "pa.Table | None":
     """All stored rows of TRANSFER_SCHEMA, in file order; None if there are none."""
     return _read_all((run / "paths").glob(f"*{TRANSFER_SUFFIX}"))
-
-
-def _array(values: Any, kind: str) -> "pa.Array":
-    import pyarrow as pa
-
-    if kind != "string":
-        values = np.ascontiguousarray(values, dtype=kind)
-    return pa.array(values, type=pa.type_for_alias(kind))
 
 
 def _mismatch(unit: Unit, table: "pa.Table") -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from arena.tournament import store
+from arena.tournament import sampling, store
 from arena.tournament.digest import digest
 from arena.tournament.schedule import build_lineups, build_units
 from arena.tournament.types import (
@@ -152,11 +152,11 @@ def test_columns_must_fit_the_schema() -> None:
 
 def test_paths_stay_in_their_budget(tmp_path: Path) -> None:
     num_steps, budget = 120, 60_000
-    kept = store.num_path_scenarios(UNITS[0], num_steps, budget, len(UNITS))
+    kept = sampling.num_path_scenarios(UNITS[0], num_steps, budget, len(UNITS))
     per_scenario = 3 * (num_steps + 1) * 4 * 4 + 3 * 3 * 8  # paths, and transfers between the seats
     assert kept == min(2, budget // (3 * per_scenario)) > 0
-    assert store.num_path_scenarios(UNITS[0], num_steps, 1000, len(UNITS)) == 0
-    assert store.num_path_scenarios(UNITS[0], num_steps, 10**9, len(UNITS)) == len(UNITS[0].scenarios)
+    assert sampling.num_path_scenarios(UNITS[0], num_steps, 1000, len(UNITS)) == 0
+    assert sampling.num_path_scenarios(UNITS[0], num_steps, 10**9, len(UNITS)) == len(UNITS[0].scenarios)
     generator = np.random.default_rng(0)
     size = 3 * kept * (num_steps + 1)
     columns = {name: np.zeros(size) for name in PATH_SCHEMA} | {"agent": ["a"] * size}
@@ -170,11 +170,13 @@ def test_paths_stay_in_their_budget(tmp_path: Path) -> None:
 
 def test_markets_stay_in_their_share_of_the_budget(tmp_path: Path) -> None:
     num_assets, num_steps = 4, 120
-    size = store.market_bytes(3, num_steps, num_assets)
-    assert store.sampled_markets(UNITS, size, 10**9) == {unit.name for unit in UNITS}
-    assert store.sampled_markets(UNITS * 10, size, 10**9) == {unit.name for unit in (UNITS * 10)[: store.MAX_MARKETS]}
-    assert store.sampled_markets(UNITS, size, 4 * size) == {UNITS[0].name, UNITS[1].name}
-    assert store.sampled_markets(UNITS, size, size) == frozenset()
+    size = sampling.market_bytes(3, num_steps, num_assets)
+    assert sampling.sampled_markets(UNITS, size, 10**9) == {unit.name for unit in UNITS}
+    assert sampling.sampled_markets(UNITS * 10, size, 10**9) == {
+        unit.name for unit in (UNITS * 10)[: sampling.MAX_MARKETS]
+    }
+    assert sampling.sampled_markets(UNITS, size, 4 * size) == {UNITS[0].name, UNITS[1].name}
+    assert sampling.sampled_markets(UNITS, size, size) == frozenset()
 
     # Values that do not compress; those of the market are repeated for every seat.
     generator = np.random.default_rng(0)
