@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from arena.commands.check import check
+from arena.commands.new_agent import new_agent
 from arena.config import TournamentConfig
 from arena.config_file import ConfigError, load_config, override, with_agents, with_followers
 
@@ -25,18 +27,21 @@ Lets agents trade one market and ranks them. Besides the fields below:
 twice the fees and spread),
 --resume RUN (finish an interrupted run folder; only --ray.* may be given with it).
 """
+USAGE = """\
+usage: arena tournament [options]
+       arena train --config FILE [options]
+       arena check AGENT [name=value ...] [options]
+       arena new-agent NAME [--batch]
+--help after a command tells more"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`arena tournament ...`, `arena train ...` and `arena check ...`."""
+    """`arena COMMAND ...`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {"tournament": tournament, "train": train, "check": check}
+    commands = {"tournament": tournament, "train": train, "check": check, "new-agent": new_agent}
     if given and given[0] in commands:
         return commands[given[0]](given[1:])
-    print(
-        "usage: arena tournament [options]  |  arena train --config FILE [options]  |  arena check AGENT "
-        "[name=value ...]\n--help after a command tells more"
-    )
+    print(USAGE)
     return 0 if not given or given[0] in ("-h", "--help") else BAD_INPUT
 
 
@@ -64,30 +69,6 @@ def train(arguments: Sequence[str]) -> int:
         return _refuse(error)
     except KeyboardInterrupt:
         return INTERRUPTED
-
-
-def check(arguments: Sequence[str]) -> int:
-    """Test one agent against the contract before it enters; returns the exit code."""
-    parser = argparse.ArgumentParser("arena check", description="Tests an agent against the contract of a match.")
-    parser.add_argument(
-        "agent",
-        help='a built-in name, "package.module:Class", "path/to/file.py:Class", "policy:FILE", "rllib:CHECKPOINT", '
-        '"sb3:FILE" or "onnx:FILE"',
-    )
-    parser.add_argument("params", nargs="*", metavar="name=value", help="parameters of the agent")
-    options = parser.parse_args(arguments)
-    import yaml
-
-    from arena.agents.contracts import check_agent
-    from arena.agents.registry import make_agent
-
-    try:
-        params = {name: yaml.safe_load(value) for name, _, value in (item.partition("=") for item in options.params)}
-        check_agent(make_agent(options.agent, params), options.agent)
-    except ValueError as error:
-        return _refuse(error)
-    print(f"{options.agent} keeps the contract")
-    return 0
 
 
 def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]:

@@ -170,6 +170,6 @@ def test_check_accepts_good_agents_and_names_what_bad_ones_break(tmp_path, capsy
     assert check(["momentum", "lookback=10"]) == 0
     assert "momentum keeps the contract" in capsys.readouterr().out
     (tmp_path / "bad.py").write_text(SLOW_AGENT.replace("torch.zeros_like(observation.weight)", "None"))
-    assert main(["check", f"{tmp_path}/bad.py:Slow"]) == 2
-    assert "shape" in capsys.readouterr().err
+    assert main(["check", f"{tmp_path}/bad.py:Slow"]) == 1
+    assert "breaks the contract: shape" in capsys.readouterr().out
     assert main(["nonsense"]) == 2

@@ -28,7 +28,9 @@ ADAPTERS = (
     *(f"arena.envs.{name}" for name in ENV_ADAPTERS),
     *("arena.agents", "arena.forecast.server", "arena.training"),
 )
-APPLICATION = ("arena.tournament", "arena.trainer", "arena.cli", "arena.benchmark", "arena.verification")
+APPLICATION = (
+    *("arena.benchmark", "arena.cli", "arena.commands", "arena.tournament", "arena.trainer", "arena.verification"),
+)
 LAYER_0 = ("arena.config", "arena.config_fields", "arena.config_file", "arena.config_schedule", "arena.metrics")
 
 # Third-party packages that may be imported when the module is (imports inside functions may be more).

@@ -46,11 +46,16 @@ class Isolation:
     memory_mb: int = 2048
 
 
-def open_agent(spec: str, params: Mapping[str, Any] | None = None, isolation: Isolation | None = None) -> Agent:
-    """The agent of registry.make_agent, here or in a process of its own; give it to `close_agents` when done."""
+def open_agent(
+    spec: str, params: Mapping[str, Any] | None = None, isolation: Isolation | None = None, watched: bool = False
+) -> Agent:
+    """The agent of registry.make_agent, here or in a process of its own; give it to `close_agents` when done.
+
+    watched  an isolated agent's mutations, global random numbers and other dtypes, harmless there, are faults too
+    """
     if isolation is None or isolation.level == "none":
         return make_agent(spec, params)
-    return IsolatedAgent(spec, params or {}, isolation)
+    return IsolatedAgent(spec, params or {}, isolation, watched)
 
 
 def close_agents(agents: Iterable[Agent]) -> None:
@@ -61,9 +66,9 @@ def close_agents(agents: Iterable[Agent]) -> None:
 
 
 @contextmanager
-def opened(spec: str, params: Mapping[str, Any], isolation: Isolation) -> Iterator[Agent]:
+def opened(spec: str, params: Mapping[str, Any], isolation: Isolation, watched: bool = False) -> Iterator[Agent]:
     """An agent for as long as the block lasts."""
-    agent = open_agent(spec, params, isolation)
+    agent = open_agent(spec, params, isolation, watched)
     try:
         yield agent
     finally:

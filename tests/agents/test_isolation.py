@@ -12,6 +12,7 @@ from arena.agents.fake_observation import fake_observation
 from arena.agents.faults import AgentFault, fault, one_line
 from arena.agents.isolated import wire
 from arena.agents.isolated.arrays import Reader, Writer
+from arena.agents.isolated.description import checked
 from arena.agents.isolated.keeper import children_of
 from arena.agents.isolated.sandbox import agent_paths, checked_program
 from arena.agents.isolation import Isolation, IsolationUnavailable, close_agents, open_agent, opened, runs_foreign_code
@@ -186,6 +187,17 @@ def test_strange_headers_are_refused(header, said):
 def test_strange_text_is_refused(payload):
     with pytest.raises(wire.WireError, match="cannot be read"):
         wire.unpack_json(payload)
+
+
+def test_what_a_process_claims_of_its_agent_is_made_sure_of():
+    claims = {"history_length": "x", "is_cheat": 1, "asset_counts": [[]], "num_modes": 10**9, "precision": "os.system"}
+    assert checked(claims, {}) == {"history_length": "x", "is_cheat": False}
+    assert checked({"asset_counts": [2, 10**9]}, {}) == {"is_cheat": False}
+    assert checked({"num_modes": 3, "asset_counts": [1]}, {})["asset_counts"] == (1,)
+    assert checked({"forecaster": "drift + embedded"}, {})["forecaster"] == "drift + embedded"
+    assert checked({"forecaster": "/x.pt"}, {"forecaster": "/x.pt"})["forecaster"] == "/x.pt"
+    with pytest.raises(AgentFault, match="neither the package's nor named in its params"):
+        checked({"forecaster": "drift+/x.pt"}, {})
 
 
 def test_reasons_are_one_printable_line():

@@ -12,15 +12,13 @@ from torch import Tensor
 from arena.agents.faults import AgentFault
 from arena.agents.isolated import wire
 from arena.agents.isolated.arrays import Writer
+from arena.agents.isolated.description import checked
 from arena.agents.isolated.process import AgentProcess
 from arena.agents.isolated.wire import Kind
 from arena.envs.types import Observation
-from arena.forecast.loading import BASELINES, EMBEDDED, ENSEMBLE
 
 if TYPE_CHECKING:
     from arena.agents.isolation import Isolation
-
-OWN_FORECASTERS = (*BASELINES, EMBEDDED, ENSEMBLE)
 
 
 class IsolatedAgent:
@@ -29,10 +27,12 @@ class IsolatedAgent:
     Its process starts when this is made, and what the agent says of itself is asked for when it is first needed, so
     that several start side by side. Raises AgentFault wherever the agent breaks a rule or a limit.
 
+    watched  what shows only beside the agent counts as a fault too, see arena.agents.contracts.Watched
+
     The oracle's signal is never sent, so `is_cheat` only says that the agent would want it.
     """
 
-    def __init__(self, spec: str, params: Mapping[str, Any], isolation: "Isolation"):
+    def __init__(self, spec: str, params: Mapping[str, Any], isolation: "Isolation", watched: bool = False):
         self._isolation = isolation
         self._params = dict(params)
         sandbox = isolation.level == "sandbox"
@@ -45,6 +45,7 @@ class IsolatedAgent:
             "memory_mb": isolation.memory_mb,
             "startup_seconds": isolation.startup_seconds,
             "decision_seconds": isolation.decision_seconds,
+            "watched": watched,
         }
         self._process = AgentProcess(spec, params, sandbox)
         self._process.send(wire.pack_json(Kind.START, start))  # read as soon as the host is there
@@ -106,29 +107,13 @@ class IsolatedAgent:
             seconds = self._isolation.startup_seconds
             answer = self._process.answer(Kind.READY, seconds, "to start")
             try:
-                self._told = self._checked(wire.unpack_json(answer))
+                self._told = checked(wire.unpack_json(answer), self._params)
             except wire.WireError as error:
                 raise self._broken(str(error)) from None
+            except AgentFault:
+                self.close()
+                raise
         return self._told
-
-    def _checked(self, told: dict[str, Any]) -> dict[str, Any]:
-        """What the agent says of itself, with what we would act on made sure of."""
-        kept: dict[str, Any] = {
-            name: told[name] for name in ("history_length", "forecaster", "num_modes") if name in told
-        }
-        kept["is_cheat"] = told.get("is_cheat") is True
-        counts = told.get("asset_counts")
-        if isinstance(counts, list) and all(isinstance(count, int) and count > 0 for count in counts):
-            kept["asset_counts"] = tuple(counts)
-        if told.get("precision") in ("float16", "float32", "float64"):
-            kept["precision"] = getattr(torch, told["precision"])
-        spec = kept.get("forecaster", "")
-        if isinstance(spec, str) and spec and spec != self._params.get("forecaster"):
-            # The worker itself loads forecasters, so a file must be named by whoever wrote the config.
-            strange = [part for part in spec.split("+") if part.strip() not in OWN_FORECASTERS]
-            if strange:
-                raise self._broken("follows a forecaster that is neither the package's nor named in its params")
-        return kept
 
     def _ask(
         self, message: bytes, expected: Kind, doing: str, largest: int = wire.MAX_TEXT, descriptor: int | None = None
@@ -138,4 +123,4 @@ class IsolatedAgent:
 
     def _broken(self, reason: str) -> AgentFault:
         self.close()
-        return AgentFault(reason)
+        return AgentFault(reason, clause="limits")

@@ -10,20 +10,19 @@ import os
 import resource
 import socket
 import sys
-from typing import Any
 
 import torch
 
-from arena.agents import faults, registry
+from arena.agents import contracts, faults, registry
 from arena.agents.isolated import wire
 from arena.agents.isolated.arrays import Reader
+from arena.agents.isolated.description import describe
 from arena.agents.isolated.wire import Kind
 from arena.agents.types import Agent
 
 MEGABYTE = 2**20
 FILE_BYTES = 64 * MEGABYTE  # largest file that the process may write
 SPARE_SECONDS = 2  # processor time beyond a decision's wall clock, so that the clock of the match decides first
-TOLD = ("history_length", "forecaster", "is_cheat", "asset_counts", "num_modes")
 
 
 def main(channel: int) -> None:
@@ -44,6 +43,8 @@ def main(channel: int) -> None:
     try:
         agent = registry.make_agent(start["spec"], start["params"])
         agent.reset()
+        if start["watched"]:
+            agent = contracts.Watched(agent)
         match.sendall(wire.pack_json(Kind.READY, describe(agent)))
         doing = "raised"
         _serve(match, agent, start["decision_seconds"])
@@ -51,16 +52,8 @@ def main(channel: int) -> None:
         if doing != "raised":
             raise
     except BaseException as error:  # whatever it is, it is the agent's
-        _report(match, error if isinstance(error, faults.AgentFault) else faults.fault(doing, error))
-
-
-def describe(agent: Agent) -> dict[str, Any]:
-    """What the agent says of itself, as JSON knows it; what is of no such kind is shown as text."""
-    told = {name: getattr(agent, name) for name in TOLD if hasattr(agent, name)}
-    told = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
-    plain = {name: value if isinstance(value, int | str | list) else repr(value) for name, value in told.items()}
-    precision = getattr(agent, "precision", None)
-    return plain if precision is None else plain | {"precision": str(precision).removeprefix("torch.")}
+        clause = "runs" if doing == "raised" else "start"
+        _report(match, error if isinstance(error, faults.AgentFault) else faults.fault(doing, error, clause))
 
 
 def limit_memory(megabytes: int) -> None:
@@ -108,7 +101,7 @@ def _serve(match: socket.socket, agent: Agent, decision_seconds: float) -> None:
 
 def _report(match: socket.socket, found: faults.AgentFault) -> None:
     """Tell the match what the agent did, without running anything of the agent's again."""
-    content = {"reason": found.reason, "trace": found.trace[-wire.MAX_REPORTED // 2 :]}
+    content = {"reason": found.reason, "clause": found.clause, "trace": found.trace[-wire.MAX_REPORTED // 2 :]}
     try:
         match.sendall(wire.pack_json(Kind.FAULT, content))
     finally:

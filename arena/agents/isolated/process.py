@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from arena.agents.faults import AgentFault
+from arena.agents.faults import AgentFault, one_line
 from arena.agents.isolated import wire
 from arena.agents.isolated.launch import Launched, launch
 from arena.agents.isolated.sandbox import IsolationUnavailable
@@ -54,18 +54,18 @@ class AgentProcess:
             kind, payload = self._receive(time.monotonic() + seconds, max(largest, wire.MAX_TEXT))
             found = None if kind is expected else self._reported(kind, payload)
         except TimeoutError:
-            found = AgentFault(f"took longer than {seconds:g} s {doing}")
+            found = AgentFault(f"took longer than {seconds:g} s {doing}", clause="limits")
         except (EOFError, ConnectionError):
-            found = AgentFault(self._how_it_ended(seconds, doing))
+            found = AgentFault(self._how_it_ended(seconds, doing), clause="limits")
         except WireError as error:
-            found = AgentFault(str(error))
+            found = AgentFault(str(error), clause="limits")
         while self._drain():
             pass
         if self._num_printed > MAX_OUTPUT:  # before all else, so that the reason does not hang on who was read first
-            found = AgentFault(f"printed more than {MAX_OUTPUT // 2**20} MB")
+            found = AgentFault(f"printed more than {MAX_OUTPUT // 2**20} MB", clause="limits")
         if found is not None:
             self.close()
-            raise AgentFault(found.reason, found.trace + self._said("\nprinted:\n"))
+            raise AgentFault(found.reason, found.trace + self._said("\nprinted:\n"), found.clause)
         return payload
 
     def wait_for_host(self) -> None:
@@ -133,10 +133,10 @@ class AgentProcess:
 
     def _reported(self, kind: Kind, payload: bytes) -> AgentFault:
         if kind is not Kind.FAULT:
-            return AgentFault("sent something that was not asked for")
+            return AgentFault("sent something that was not asked for", clause="limits")
         content = wire.unpack_json(payload)
         trace = str(content.get("trace", "")).encode("utf-8", "replace").decode()
-        return AgentFault(str(content.get("reason", "")), trace)
+        return AgentFault(str(content.get("reason", "")), trace, one_line(str(content.get("clause", ""))))
 
 
 def _readable(descriptors: list[int], seconds: float) -> set[int]:
