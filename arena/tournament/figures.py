@@ -1,11 +1,9 @@
-"""Plotly figures of the report, as plain dicts. Colours hold on light and dark ground; the page sets the ink."""
+"""Plotly figures of one row per entrant, as plain dicts. Colours hold on both grounds; the page sets the ink."""
 
 import html
 import statistics
 from collections.abc import Collection, Mapping
 from typing import Any
-
-from arena.tournament.curves import MarketCurves, WealthBand
 
 ACCENT, MUTED = "#3f7fd9", "#8b919b"
 BAND_FILL = "rgba(63, 127, 217, 0.20)"
@@ -15,9 +13,9 @@ COST_PARTS = {
     "penalty": ("forced trades", "#c0504d"),
     "financing": ("financing", "#2f9e8f"),
 }
-HOLDER_COLORS = ("#e08a2b", "#2f9e8f", "#c0504d", "#8b6fc4")
+# As wide as the page: on a phone the space beside row names holds no two entries in a line.
+LEGEND = {"orientation": "h", "xref": "container", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 11}}
 ROW_HEIGHT = 26
-MAX_PANELS, PANEL_COLUMNS = 12, 4
 OFF_SCALE = 20  # median absolute deviations from the median: a total loss would flatten everybody else
 
 Figure = dict[str, Any]
@@ -61,93 +59,8 @@ def cost_figure(leaderboard: Mapping[str, Any]) -> Figure:
         for part, (label, color) in COST_PARTS.items()
         if any(entry[part] for entry in entries)
     ]
-    layout = _layout(len(entries), "mean cost per game [bps of the initial nav]")
+    layout = _layout(len(entries), "mean cost a game [bps of nav]")
     return {"data": traces, "layout": layout | {"barmode": "relative", "showlegend": True, "bargap": 0.35}}
-
-
-def wealth_figure(bands: Mapping[str, WealthBand], leaderboard: Mapping[str, Any]) -> Figure:
-    """One small panel per entrant in rank order: its median and band over the medians of all others, in grey."""
-    names = [entry["agent"] for entry in leaderboard["agents"] if entry["agent"] in bands][:MAX_PANELS]
-    rows = -(-len(names) // PANEL_COLUMNS)
-    traces: list[Figure] = []
-    layout: Figure = {
-        "grid": {"rows": rows, "columns": PANEL_COLUMNS, "pattern": "independent", "xgap": 0.1, "ygap": 0.3},
-        "height": 60 + 165 * rows,
-        "margin": {"l": 48, "r": 8, "t": 28, "b": 40},
-        "showlegend": False,
-        "annotations": [],
-    }
-    for panel, name in enumerate(names):
-        suffix = "" if panel == 0 else str(panel + 1)
-        axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
-        quiet = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", **axes}
-        for other in names:
-            if other != name:
-                thin = {"color": MUTED, "width": 0.6}
-                traces.append({**quiet, "x": bands[other].step, "y": _percent(bands[other].median), "line": thin})
-        band = bands[name]
-        traces.append({**quiet, "x": band.step, "y": _percent(band.low), "line": {"width": 0}})
-        filled = {"fill": "tonexty", "fillcolor": BAND_FILL, "line": {"width": 0}}
-        traces.append({**quiet, "x": band.step, "y": _percent(band.high), **filled})
-        main = {"line": {"color": ACCENT, "width": 2}, "hoverinfo": "all"}
-        hover = f"{html.escape(name)}<br>step %{{x}}, median %{{y:.2f}} %<extra></extra>"
-        traces.append({**quiet, "x": band.step, "y": _percent(band.median), **main, "hovertemplate": hover})
-        layout[f"xaxis{suffix}"] = {"zeroline": False, "nticks": 4}
-        layout[f"yaxis{suffix}"] = {"zeroline": True, "nticks": 4, "ticksuffix": " %"}
-        layout[f"yaxis{suffix}"]["showticklabels"] = panel % PANEL_COLUMNS == 0  # they share one scale
-        if panel:
-            layout[f"yaxis{suffix}"]["matches"] = "y"
-        title = {"text": f"<b>{html.escape(name)}</b>", "xref": f"x{suffix} domain", "yref": f"y{suffix} domain"}
-        place = {"x": 0, "y": 1.0, "xanchor": "left", "yanchor": "bottom", "showarrow": False, "font": {"size": 12}}
-        layout["annotations"].append(title | place)
-    return {"data": traces, "layout": layout}
-
-
-def market_figure(market: MarketCurves) -> Figure:
-    """Displayed and reference price, the displacement between them, and the seats' positions, one above the other."""
-    largest = sorted(market.positions, key=lambda agent: -max(map(abs, market.positions[agent])))
-    colors = dict(zip(largest, HOLDER_COLORS))
-
-    def line(name: str, values: list[float], axis: str, color: str, width: float, unit: str) -> Figure:
-        return {
-            "type": "scatter",
-            "mode": "lines",
-            "name": html.escape(name),
-            "x": market.step,
-            "y": values,
-            "yaxis": axis,
-            "line": {"color": color, "width": width},
-            "hovertemplate": f"{html.escape(name)}<br>step %{{x}}, %{{y:,.4~g}}{unit}<extra></extra>",
-        }
-
-    shift = [value * 1e4 for value in market.displacement]
-    traces = [
-        line("reference price", market.ref_price, "y3", MUTED, 2.5, ""),
-        line("displayed price", market.mid, "y3", ACCENT, 1.2, ""),
-        line("displacement", shift, "y2", ACCENT, 1.5, " bps") | {"fill": "tozeroy", "fillcolor": BAND_FILL},
-    ]
-    for agent in reversed(largest):  # the coloured ones on top
-        color = colors.get(agent, MUTED)
-        width = 1.8 if agent in colors else 0.8
-        trace = line(agent, market.positions[agent], "y", color, width, " shares")
-        traces.append(trace | {"legendrank": 1001 + largest.index(agent)})  # behind the prices, which have 1000
-    for trace in traces:
-        trace["showlegend"] = trace["yaxis"] == "y3" or trace["name"] in map(html.escape, colors)
-    layout = _layout(0, "step")
-    layout |= {"height": 560, "margin": {"l": 70, "r": 10, "t": 40, "b": 45}, "showlegend": True}
-    layout["xaxis"] |= {"anchor": "y"}
-    for axis, title, domain in (
-        ("yaxis3", "price", [0.60, 1.0]),
-        ("yaxis2", "displacement<br>[bps]", [0.38, 0.56]),
-        ("yaxis", "position<br>[shares]", [0.0, 0.34]),
-    ):
-        layout[axis] = {"title": {"text": title, "font": {"size": 12}}, "domain": domain, "nticks": 5}
-        layout[axis]["zeroline"] = axis != "yaxis3"
-    return {"data": traces, "layout": layout}
-
-
-def _percent(nav: list[float]) -> list[float]:
-    return [(value - 1) * 100 for value in nav]
 
 
 def _interval_trace(
@@ -223,6 +136,6 @@ def _layout(num_rows: int, title: str) -> Figure:
         "margin": {"l": 10, "r": 10, "t": 30, "b": 45},
         "xaxis": {"title": {"text": title, "font": {"size": 12}}, "zeroline": False},
         "yaxis": {"autorange": "reversed", "automargin": True, "zeroline": False, "showgrid": False},
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
+        "legend": dict(LEGEND),
         "showlegend": False,
     }

@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from arena.tournament import crowding, curves, plots, ratings, report, stopping, store, wording
+from arena.tournament import crowding, exhibits, plots, ratings, report, stopping, store, wording
 from arena.tournament.digest import digest
 from arena.tournament.followers import forecast_pairs
 from arena.tournament.plan import Plan
@@ -41,7 +39,11 @@ def data_notes(plan: Plan) -> list[str]:
 
 
 def _whole(run: Path, results: "pa.Table", plan: Plan, seed: int) -> dict[str, Any]:
-    """The leaderboard of the field, and what the format adds to it: keys final, stop and population, None without."""
+    """The leaderboard of the field, and what the format adds to it: keys final, stop and population, None without.
+
+    Every leaderboard also says what a report is written again from: lineups, the first and last of its rows, and data,
+    what is known of the bars.
+    """
     board = _leaderboard(run, plan.schedule.ranked(results), plan, seed)
     board |= {"digest": digest(results), "final": None, "stop": None, "population": None}
     finale = plan.schedule.finale(results)
@@ -65,43 +67,36 @@ def _whole(run: Path, results: "pa.Table", plan: Plan, seed: int) -> dict[str, A
 
 
 def _leaderboard(run: Path, results: "pa.Table", plan: Plan, seed: int) -> dict[str, Any]:
-    return ratings.leaderboard(
+    board = ratings.leaderboard(
         results,
         seed=seed,
         periods_per_year=plan.periods_per_year,
         kind=plan.kind,
         pairs=forecast_pairs(plan.job.entrants),
-        transfers=_of_games(store.read_transfers(run), results),
+        transfers=exhibits.of_games(store.read_transfers(run), results),
     )
+    lineups = results["lineup"].to_numpy()
+    return board | {"lineups": [int(lineups.min()), int(lineups.max())], "data": data_notes(plan)}
 
 
 def _write(run: Path, folder: Path, results: "pa.Table | None", board: dict[str, Any], plan: Plan, title: str) -> None:
     """Leaderboard files, plots and report of some rows of a run, with what was kept of their games."""
     folder.mkdir(exist_ok=True)
     report.write_leaderboard(folder, board)
-    paths, markets = (_of_games(table, results) for table in (store.read_paths(run), store.read_markets(run)))
-    bands = curves.wealth_bands(paths) if paths is not None else None
-    plots.write_plots(folder / "plots", board, bands)
-    report.write_report(
+    shown = exhibits.collect(run, results, board)
+    plots.write_plots(folder / "plots", board, shown.wealth)
+    write_page(run, folder, board, shown, title)
+
+
+def write_page(run: Path, folder: Path, board: dict[str, Any], shown: exhibits.Exhibits, title: str) -> Path:
+    """Write report.html of a leaderboard, with what the folder of the run says of its making."""
+    return report.write_report(
         folder,
         board,
+        shown,
         title=title,
-        bands=bands,
-        market=curves.market_curves(markets) if markets is not None else None,
         config=(run / "config.yaml").read_text(),
         environment=json.loads((run / "environment.json").read_text()),
         command=(run / "command.txt").read_text().strip(),
-        notes=data_notes(plan),
+        notes=board["data"],
     )
-
-
-def _of_games(table: "pa.Table | None", results: "pa.Table") -> "pa.Table | None":
-    """What was kept of the games and entrants of these rows; None if nothing was."""
-    if table is None:
-        return None
-    chosen = np.isin(table["lineup"].to_numpy(), results["lineup"].to_numpy())
-    agents = set(results["agent"].to_pylist())
-    for column in {"agent", "by"} & set(table.column_names):
-        chosen &= np.array([name in agents for name in table[column].to_pylist()], dtype=bool)
-    kept = table.filter(chosen)
-    return kept if kept.num_rows else None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arena.tournament.curves import BAND, WealthBand
+from arena.tournament.curves import BAND, Band
 from arena.tournament.figures import ACCENT, COST_PARTS, MUTED, off_scale, row_names, value_range
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NUM_COLORED = 3  # leaders drawn in colour, the first with its band; the others as thin medians
 
 
-def write_plots(folder: Path, leaderboard: Mapping[str, Any], bands: Mapping[str, WealthBand] | None) -> list[Path]:
+def write_plots(folder: Path, leaderboard: Mapping[str, Any], bands: Mapping[str, Band] | None) -> list[Path]:
     """Write growth.png, rating.png, costs.png and, given paths, wealth.png; returns what was written."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = leaderboard["agents"]
@@ -62,7 +62,7 @@ def _costs(path: Path, entries: list[dict[str, Any]]) -> Path:
     return _save(figure, path)
 
 
-def _wealth(path: Path, entries: list[dict[str, Any]], bands: Mapping[str, WealthBand]) -> Path:
+def _wealth(path: Path, entries: list[dict[str, Any]], bands: Mapping[str, Band]) -> Path:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")

@@ -3,16 +3,19 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arena.tournament import figures, wording
-from arena.tournament.curves import MarketCurves, WealthBand
-from arena.tournament.wording import bps, interval, number, percent
+from arena.tournament import figures, lines, matrices, pages, panels, report_tables, wording
+from arena.tournament.columns import columns
+from arena.tournament.exhibits import Exhibits
+from arena.tournament.wording import bps, number
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+NOTHING = Exhibits()
 TERMINAL_COLUMNS = ("growth", "raw growth", "rating", "median return", "Sharpe", "drawdown", "turnover", "cost")
 PLUS_MINUS = {"growth": ("growth", bps), "raw growth": ("growth_raw", bps), "rating": ("rating", number)}
 
@@ -31,10 +34,9 @@ def write_leaderboard(run: Path, leaderboard: Mapping[str, Any]) -> tuple[Path, 
 def write_report(
     run: Path,
     leaderboard: Mapping[str, Any],
+    exhibits: Exhibits = NOTHING,
     *,
     title: str,
-    bands: Mapping[str, WealthBand] | None = None,
-    market: MarketCurves | None = None,
     config: str = "",
     environment: Mapping[str, Any] | None = None,
     command: str = "",
@@ -43,95 +45,83 @@ def write_report(
     """Write report.html: one file that needs no network.
 
     leaderboard  from ratings.leaderboard
-    bands        from curves.wealth_bands, None when no paths were kept
-    market       from curves.market_curves, None when no market was kept
+    exhibits     from exhibits.collect: curves, a replay, forfeits
     config       the resolved configuration as text
     environment  name -> version or value
     command      that repeats the run
     notes        further warnings, such as data problems; those of the leaderboard are always shown
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from plotly.offline import get_plotlyjs
-
-    templates = Environment(
-        loader=PackageLoader("arena.tournament"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    ranking = [entry["agent"] for entry in leaderboard["agents"]]
+    wealth = panels.wealth_panels(exhibits.wealth, ranking)
+    drawdown = panels.drawdown_panels(exhibits.drawdown, ranking)
     charts = {
         "growth": figures.growth_figure(leaderboard),
         "rating": figures.rating_figure(leaderboard),
         "costs": figures.cost_figure(leaderboard),
+        "profiles": lines.profile_figure(leaderboard["profiles"], ranking),
+        **{f"wealth-{place}": figure for place, figure in enumerate(wealth.figures.values())},
+        **{f"drawdown-{place}": figure for place, figure in enumerate(drawdown.figures.values())},
     }
-    if bands:
-        charts["wealth"] = figures.wealth_figure(bands, leaderboard)
-    if market:
-        charts["market"] = figures.market_figure(market)
-    page = templates.get_template("report.html.j2").render(
+    if exhibits.settling:
+        settling = exhibits.settling
+        charts["running-growth"] = lines.settling_figure(settling.growth, ranking, 1e4, "growth above cash [bps]")
+        charts["running-rating"] = lines.settling_figure(settling.rating, ranking, 1.0, "rating (cash = 1000)")
+    page = pages.render(
+        "report.html.j2",
         title=title,
         claim=wording.claim(leaderboard),
         board=leaderboard,
         columns=columns(leaderboard),
+        tiers=tiers(leaderboard),
         forecasts=wording.forecast_claims(leaderboard),
-        wins=win_cells(leaderboard["wins"]),
         notes=[*leaderboard["notes"], *notes],
-        charts=charts,
-        market=market,
+        names=matrices.shown_agents(leaderboard),
+        verdicts=matrices.verdict_matrix(leaderboard),
+        symbols=matrices.SYMBOLS,
+        wins=matrices.win_matrix(leaderboard),
+        circles=matrices.circles(leaderboard),
+        transfers=leaderboard["transfers"] and matrices.transfer_matrix(leaderboard["transfers"]),
+        flags=leaderboard["transfers"] and matrices.flag_sentences(leaderboard["transfers"]),
+        exhibits=exhibits,
+        wealth=list(wealth.figures),
+        drawdown=list(drawdown.figures),
+        tables=_tables(leaderboard, exhibits, ranking),
+        charts=pages.shortened(charts),
+        backdrops=pages.shortened({"wealth": wealth.backdrop, "drawdown": drawdown.backdrop}),
+        replay=pages.shortened(exhibits.replay),
         config=config,
         environment=environment or {},
         command=command,
-        plotly_js=get_plotlyjs(),
-        num_path_games=min((band.num_games for band in bands.values()), default=0) if bands else 0,
     )
     path = run / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def columns(leaderboard: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The leaderboard as columns of text: [{"title", "unit", "help", "cells": [(main, small) per entrant]}]."""
-    entries = leaderboard["agents"]
-
-    def column(title: str, unit: str, help_text: str, cells: list[tuple[str, str]]) -> dict[str, Any]:
-        return {"title": title, "unit": unit, "help": help_text, "cells": cells}
-
-    def single(field: str, form: Any) -> list[tuple[str, str]]:
-        return [(form(entry[field]), "") for entry in entries]
-
-    def ranged(field: str, form: Any) -> list[tuple[str, str]]:
-        return [
-            (form(entry[field]), interval(form(entry[f"{field}_low"]), form(entry[f"{field}_high"])))
-            for entry in entries
-        ]
-
-    unit = "bps above cash" if leaderboard["cash"] else "bps"
-    table = [column("growth", unit, "mean log growth per game, 95 % interval by scenario", ranged("growth", bps))]
-    if leaderboard["headline"] == "growth_cv":
-        table.append(column("raw growth", "bps", "the same without the control variate", ranged("growth_raw", bps)))
-    return [
-        *table,
-        column("rating", "Elo", "Plackett-Luce on rankings within matches, cash = 1000", ranged("rating", number)),
-        column("median return", "", "per game", single("median_return", lambda value: percent(value, signed=True))),
-        column("worst return", "", "of all games", single("worst_return", lambda value: percent(value, signed=True))),
-        column("Sharpe", "per year", "of all steps pooled", ranged("sharpe", lambda value: number(value, 2))),
-        column("drawdown", "", "median of the deepest drawdown of a game", single("max_drawdown", percent)),
-        column("turnover", "", "one-way, in nav per game", single("turnover", lambda value: number(value, 1))),
-        column("cost", "bps", "spread and fees per game", single("cost", lambda value: bps(value, signed=False))),
-        column("games", "", "", [(number(entry["games"]), _forfeits(entry["forfeits"])) for entry in entries]),
-    ]
+def tiers(leaderboard: Mapping[str, Any]) -> list[tuple[int, list[int]]]:
+    """Runs of one tier down the ranking: (tier, places from 0)."""
+    places = range(len(leaderboard["agents"]))
+    return [(tier, list(run)) for tier, run in groupby(places, key=lambda place: leaderboard["agents"][place]["tier"])]
 
 
-def _forfeits(num: int) -> str:
-    return "" if num == 0 else f"{number(num)} forfeit{'s' if num > 1 else ''}"
-
-
-def win_cells(wins: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pairwise win matrix as rows of (text, share or None)."""
-    return [
-        {
-            "agent": agent,
-            "cells": [("" if share is None else f"{100 * share:.0f}", share) for share in shares],
-        }
-        for agent, shares in zip(wins["agents"], wins["share"])
-    ]
+def _tables(leaderboard: Mapping[str, Any], exhibits: Exhibits, ranking: list[str]) -> dict[str, report_tables.Table]:
+    """What stands beside the charts, for who wants the numbers."""
+    found = {
+        "measures": report_tables.measure_table(leaderboard),
+        "pairs": report_tables.pair_table(leaderboard, matrices.shown_agents(leaderboard)),
+        "costs": report_tables.cost_table(leaderboard),
+        "profiles": report_tables.profile_table(leaderboard["profiles"], ranking),
+    }
+    if exhibits.wealth:
+        found["wealth"] = report_tables.band_table(exhibits.wealth, ranking, 1.0, "Return at the end of a game")
+        found["drawdown"] = report_tables.band_table(exhibits.drawdown, ranking, 0.0, "Drawdown at the end of a game")
+    if exhibits.settling:
+        growth, rating = exhibits.settling.growth, exhibits.settling.rating
+        found["running-growth"] = report_tables.running_table(
+            growth, ranking, bps, "Growth above cash in bps, 95 % interval"
+        )
+        found["running-rating"] = report_tables.running_table(rating, ranking, number, "Rating, 95 % interval")
+    return found
 
 
 def leaderboard_table(leaderboard: Mapping[str, Any]) -> "Table":
@@ -161,7 +151,7 @@ def leaderboard_table(leaderboard: Mapping[str, Any]) -> "Table":
         cells = []
         for title in TERMINAL_COLUMNS:
             if title in board:
-                cells.append(board[title]["cells"][place][0])
+                cells.append(board[title]["cells"][place].text)
                 if title in PLUS_MINUS:
                     field, form = PLUS_MINUS[title]
                     cells.append(wording.half_width(entry[f"{field}_low"], entry[f"{field}_high"], form))

@@ -24,6 +24,11 @@ def number(value: float | None, digits: int = 0) -> str:
     return EMPTY if value is None else _number(value, digits, False)
 
 
+def p_value(value: float) -> str:
+    """0.0123 -> '0.012'; never a zero."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def interval(low: str, high: str) -> str:
     """'+1', '+3' -> '+1 to +3'; empty where an end is unknown or, as for cash, nothing varies."""
     return "" if EMPTY in (low, high) or low == high else f"{low} to {high}"

@@ -6,19 +6,18 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from arena.tournament import curves, figures, plots, report, wording
+from arena.tournament import curves, figures, matrices, pages, plots, report, wording
+from arena.tournament.exhibits import DataProblem, Exhibits, forfeits
 from arena.tournament.ratings import leaderboard
+from arena.tournament.replay import replay
+from arena.tournament.settling import settle
 from arena.tournament.store import table_from_columns
-from arena.tournament.types import MARKET_SCHEMA, PATH_SCHEMA
+from arena.tournament.types import PATH_SCHEMA
 from tests.tournament.simulated import simulated_results
-
-EDGE = {"oracle": 0.03, "mo<b>mentum": 0.01, "cash": 0.0, "random": -0.02}
-STEPS = 12
+from tests.tournament.stored import EDGE, STEPS, market_table, path_table
 
 
 @pytest.fixture(scope="module")
@@ -28,55 +27,29 @@ def board() -> dict:
 
 
 @pytest.fixture(scope="module")
-def bands() -> dict[str, curves.WealthBand]:
-    generator = np.random.default_rng(0)
-    shape = (len(EDGE), 5, STEPS + 1)
-    nav = np.exp(0.01 * generator.normal(size=shape).cumsum(-1))
-    nav[..., 0] = 1
-    index = np.indices(shape).reshape(3, -1)
-    columns = {name: np.zeros(nav.size) for name in PATH_SCHEMA}
-    columns |= {"seat": index[0], "scenario": index[1], "step": index[2], "nav": nav.ravel()}
-    columns["agent"] = [list(EDGE)[seat] for seat in index[0]]
-    table = table_from_columns(columns, PATH_SCHEMA)
-    return curves.wealth_bands(table.take(generator.permutation(table.num_rows)))
+def shown() -> Exhibits:
+    """Everything that a report can show."""
+    results = simulated_results(EDGE | {"broken": 0.0}, 80, seed=0, forfeits=("broken",))
+    return Exhibits(
+        wealth=curves.wealth_bands(path_table()),
+        drawdown=curves.drawdown_bands(path_table()),
+        replay=replay(market_table()),
+        settling=settle(results, "growth_cv", "seed", 1),
+        forfeits=forfeits(results),
+        data_problems=(DataProblem("warning", "stale", 3, "X<b>: price stands still", "look at it"),),
+    )
 
 
-def test_wealth_bands(bands) -> None:
-    band = bands["oracle"]
+def test_wealth_and_drawdown_bands(shown) -> None:
+    band = shown.wealth["oracle"]
     assert band.num_games == 5
     assert band.step == list(range(STEPS + 1))
     assert (band.low[0], band.median[0], band.high[0]) == (1, 1, 1)
     assert all(low <= median <= high for low, median, high in zip(band.low, band.median, band.high))
-
-
-@pytest.fixture(scope="module")
-def market() -> curves.MarketCurves:
-    """Two assets, of which the second is displaced; a seat buys `step` shares of asset 0 and sells them of asset 1."""
-    asset, step, seat = np.indices((2, STEPS + 1, len(EDGE))).reshape(3, -1)
-    columns = {name: np.zeros(len(asset)) for name in MARKET_SCHEMA}
-    columns |= {"scenario": np.full(len(asset), 7), "asset": asset, "step": step, "seat": seat}
-    columns |= {"agent": [list(EDGE)[index] for index in seat], "ref_price": 10.0 + step}
-    columns |= {"displacement": 0.01 * asset, "mid": (10.0 + step) * (1 + 0.01 * asset)}
-    columns |= {"position": seat * step * (1 - 2 * asset)}
-    table = table_from_columns(columns, MARKET_SCHEMA)
-    other = table_from_columns(columns | {"scenario": np.full(len(asset), 8)}, MARKET_SCHEMA)
-    return curves.market_curves(pa.concat_tables([table, other]))
-
-
-def test_market_curves_show_the_most_displaced_asset_of_the_first_match(market) -> None:
-    assert (market.scenario, market.lineup, market.asset) == (7, 0, 1)
-    assert market.step == list(range(STEPS + 1))
-    assert market.mid == pytest.approx([1.01 * price for price in market.ref_price])
-    assert list(market.positions) == list(EDGE)
-    assert market.positions["random"] == [-3 * step for step in range(STEPS + 1)]
-
-
-def test_market_figure_has_every_seat(market) -> None:
-    figure = figures.market_figure(market)
-    positions = [trace for trace in figure["data"] if trace["yaxis"] == "y"]
-    assert [trace["name"] for trace in positions][-1] == "random", "the largest holder on top"
-    assert {trace["name"] for trace in positions} == {"oracle", "mo&lt;b&gt;mentum", "cash", "random"}
-    assert next(trace for trace in figure["data"] if trace["yaxis"] == "y2")["y"] == pytest.approx([100] * (STEPS + 1))
+    fall = shown.drawdown["oracle"]
+    assert (fall.low[0], fall.high[0]) == (0, 0)
+    assert all(0 <= low <= high < 1 for low, high in zip(fall.low, fall.high))
+    assert max(fall.high) > 0
 
 
 def test_paths_with_a_hole_are_refused() -> None:
@@ -85,42 +58,90 @@ def test_paths_with_a_hole_are_refused() -> None:
         curves.wealth_bands(table_from_columns(columns, PATH_SCHEMA))
 
 
-def test_page_is_self_contained(tmp_path: Path, board, bands, market) -> None:
+def test_page_is_self_contained(tmp_path: Path, board, shown) -> None:
     path = report.write_report(
         tmp_path,
         board,
+        shown,
         title="A <title>",
-        bands=bands,
-        market=market,
         config="seed: 1\n",
         environment={"torch": "2.13"},
         command="python scripts/tournament.py",
         notes=["one bad bar"],
     )
     page = path.read_text()
-    script = page.index("<script>")
-    own = page[:script] + page[page.rindex("<script>") :]  # without plotly.js, which mentions addresses it never opens
+    assert len(page) < 6e6
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    library = max(scripts, key=len)
+    assert sum(len(script) > 1e6 for script in scripts) == 1, "plotly.js stands there exactly once"
+    own = page.replace(library, "")  # plotly.js mentions addresses that it never opens
     assert not re.search(r"https?://|//cdn|@import|url\(|<link[^>]+href=\"(?!data:)|src=", own)
-    assert page.count("<script>") == 2
+    assert "default-src 'none'" in own
     for text in (
         "A &lt;title&gt;",
         wording.claim(board)[:20],
         "mo&lt;b&gt;mentum",
         "one bad bar",
+        "exception in act: ValueError",
+        "X&lt;b&gt;: price stands still",
         board["digest"],
         "seed: 1",
     ):
         assert text in own
     assert "<b>mentum" not in own
     charts = json.loads(re.search(r"const charts = (\{.*\});", own).group(1))
-    assert set(charts) == {"growth", "rating", "costs", "wealth", "market"}
-    assert all(f'id="{name}"' in own for name in charts)
+    assert {name.split("-")[0] for name in charts} == {
+        *("growth", "rating", "costs", "profiles", "wealth", "drawdown", "running")
+    }
+    assert all(f'id="{name}" role="img" aria-label="' in own for name in charts)
+    assert own.count("<table") == own.count("<caption>")
+    assert {trace["type"] for chart in charts.values() for trace in chart["data"]} == {"bar", "scatter"}
 
 
-def test_page_without_paths_has_neither_wealth_nor_market(tmp_path: Path, board) -> None:
+def test_page_shows_what_there_is_and_no_more(tmp_path: Path, board) -> None:
     page = report.write_report(tmp_path, board, title="t").read_text()
-    assert 'id="wealth"' not in page
-    assert 'id="market"' not in page
+    for part in ("curves", "settling", "match", "forfeits", "data"):
+        assert f'id="{part}"' not in page
+    for part in ("ranking", "pairs", "money", "shape", "making"):
+        assert f'<section id="{part}"' in page
+
+
+def test_tiers_are_runs_down_the_ranking(board) -> None:
+    entries = [entry | {"tier": tier} for entry, tier in zip(board["agents"], (1, 1, 2, 1, 3))]
+    assert report.tiers(board | {"agents": entries}) == [(1, [0, 1]), (2, [2]), (1, [3]), (3, [4])]
+
+
+def test_numbers_of_a_chart_are_cut_to_what_can_be_seen() -> None:
+    assert pages.shortened({"y": [1 / 3, None, 7], "n": "name"}) == {"y": [0.33333, None, 7], "n": "name"}
+
+
+def test_verdicts_read_from_both_sides(board) -> None:
+    rows = {row.agent: dict(zip(matrices.shown_agents(board), row.cells)) for row in matrices.verdict_matrix(board)}
+    ahead, behind = rows["oracle"]["cash"], rows["cash"]["oracle"]
+    assert (ahead.kind, ahead.symbol) == ("win", matrices.SYMBOLS["better"])
+    assert (behind.kind, behind.symbol) == ("lose", matrices.SYMBOLS["worse"])
+    assert ahead.text.lstrip("+") == behind.text.lstrip(wording.MINUS)
+    low, high = re.search(r"\((.*) to (.*)\)", behind.said).groups()
+    assert f"{high.replace(wording.MINUS, '+')} to {low.replace(wording.MINUS, '+')}" in ahead.said
+    same = board | {"pairs": [pair | {"verdict": "identical", "growth": None} for pair in board["pairs"]]}
+    assert {cell.symbol for row in matrices.verdict_matrix(same) for cell in row.cells} == {"=", ""}
+
+
+def test_transfers_are_tinted_by_size_and_told_by_sign() -> None:
+    transfers = {"agents": ["a", "b"], "games": 3, "cost": [[0.05, 0.001], [-0.002, None]], "flags": []}
+    (own, paid), (served, unknown) = (row.cells for row in matrices.transfer_matrix(transfers))
+    assert (own.kind, paid.kind, served.kind, unknown.text) == ("", "lose", "win", "")
+    assert served.tint == pytest.approx(2 * paid.tint)
+    assert matrices.flag_sentences(transfers) == []
+    flags = [{"agent": "a", "by": "b", "cost": -0.01, "net": -0.012}]
+    assert "Trading by b moved prices in favour of a by 120 bps" in matrices.flag_sentences({"flags": flags})[0]
+
+
+def test_plots_are_written(tmp_path: Path, board, shown) -> None:
+    written = plots.write_plots(tmp_path / "plots", board, shown.wealth)
+    assert {path.name for path in written} == {"growth.png", "rating.png", "costs.png", "wealth.png"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+    assert len(plots.write_plots(tmp_path / "plots", board, None)) == 3
 
 
 def test_leaderboard_files_hold_the_same_numbers(tmp_path: Path, board) -> None:
@@ -130,13 +151,6 @@ def test_leaderboard_files_hold_the_same_numbers(tmp_path: Path, board) -> None:
     assert [row["agent"] for row in rows] == [entry["agent"] for entry in board["agents"]]
     assert float(rows[0]["growth"]) == board["agents"][0]["growth"]
     assert (rows[0]["rank_low"], rows[0]["rank_high"], rows[0]["tier"]) == ("1", "1", "1")
-
-
-def test_plots_are_written(tmp_path: Path, board, bands) -> None:
-    written = plots.write_plots(tmp_path / "plots", board, bands)
-    assert {path.name for path in written} == {"growth.png", "rating.png", "costs.png", "wealth.png"}
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
-    assert len(plots.write_plots(tmp_path / "plots", board, None)) == 3
 
 
 def test_a_total_loss_does_not_flatten_the_others(board) -> None:

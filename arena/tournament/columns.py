@@ -1,0 +1,45 @@
+"""The columns of a leaderboard, as the terminal and the page show them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from arena.tournament.report_tables import Cell
+from arena.tournament.wording import bps, interval, number, percent
+
+
+def columns(leaderboard: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The leaderboard as columns of text: [{"title", "unit", "help", "cells": [Cell per entrant]}]."""
+    entries = leaderboard["agents"]
+
+    def column(title: str, unit: str, help_text: str, cells: list[Cell]) -> dict[str, Any]:
+        return {"title": title, "unit": unit, "help": help_text, "cells": cells}
+
+    def single(field: str, form: Any) -> list[Cell]:
+        return [Cell(form(entry[field]), entry[field]) for entry in entries]
+
+    def ranged(field: str, form: Any) -> list[Cell]:
+        return [
+            Cell(form(entry[field]), entry[field], interval(form(entry[f"{field}_low"]), form(entry[f"{field}_high"])))
+            for entry in entries
+        ]
+
+    unit = "bps above cash" if leaderboard["cash"] else "bps"
+    table = [column("growth", unit, "mean log growth per game, 95 % interval by scenario", ranged("growth", bps))]
+    if leaderboard["headline"] == "growth_cv":
+        table.append(column("raw growth", "bps", "the same without the control variate", ranged("growth_raw", bps)))
+    return [
+        *table,
+        column("rating", "Elo", "Plackett-Luce on rankings within matches, cash = 1000", ranged("rating", number)),
+        column("median return", "", "per game", single("median_return", lambda value: percent(value, signed=True))),
+        column("worst return", "", "of all games", single("worst_return", lambda value: percent(value, signed=True))),
+        column("Sharpe", "per year", "of all steps pooled", ranged("sharpe", lambda value: number(value, 2))),
+        column("drawdown", "", "median of the deepest drawdown of a game", single("max_drawdown", percent)),
+        column("turnover", "", "one-way, in nav per game", single("turnover", lambda value: number(value, 1))),
+        column("cost", "bps", "spread and fees per game", single("cost", lambda value: bps(value, signed=False))),
+        column("games", "", "matches played", [_games(entry) for entry in entries]),
+    ]
+
+
+def _games(entry: Mapping[str, Any]) -> Cell:
+    num = entry["forfeits"]
+    return Cell(number(entry["games"]), entry["games"], f"{number(num)} forfeit{'s' if num > 1 else ''}" if num else "")

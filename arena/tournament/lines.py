@@ -1,0 +1,87 @@
+"""Charts of one line per entrant: how the ranking settled, and performance profiles. The leaders have colours."""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from arena.tournament.figures import LEGEND, MUTED, Figure
+from arena.tournament.settling import Running
+
+COLORS = ("#3f7fd9", "#e08a2b", "#2f9e8f", "#c0504d", "#8b6fc4")  # as many as can be told apart in both themes
+FILLS = tuple(f"rgba({int(c[1:3], 16)}, {int(c[3:5], 16)}, {int(c[5:], 16)}, 0.14)" for c in COLORS)
+NUM_BANDS = 3  # more bands than that hide each other
+HEIGHT = 380
+
+
+def settling_figure(running: Running, ranking: Sequence[str], scale: float, unit: str) -> Figure:
+    """Running estimates of the leaders over the number of scenarios, with bands; of the others in grey."""
+    leaders = list(ranking[: len(COLORS)])
+    traces = []
+    for name in ranking[len(COLORS) :]:
+        values = [estimate.value * scale for estimate in running.estimates[name]]
+        traces.append(_line(name, running.scenarios, values, MUTED, 0.6) | {"showlegend": False, "hoverinfo": "skip"})
+    for place, name in enumerate(leaders[:NUM_BANDS]):
+        found = running.estimates[name]
+        known = [(n, e) for n, e in zip(running.scenarios, found) if e.low is not None and e.high is not None]
+        edge: Figure = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False}
+        edge |= {"line": {"width": 0}, "x": [n for n, _ in known]}
+        traces.append({**edge, "y": [(e.low or 0.0) * scale for _, e in known]})
+        traces.append(
+            {**edge, "y": [(e.high or 0.0) * scale for _, e in known], "fill": "tonexty", "fillcolor": FILLS[place]}
+        )
+    for place, name in enumerate(leaders):
+        values = [estimate.value * scale for estimate in running.estimates[name]]
+        hover = f"{html.escape(name)}<br>after %{{x}} scenarios %{{y:,.1f}}<extra></extra>"
+        trace = _line(name, running.scenarios, values, COLORS[place], 2.0)
+        traces.append(trace | {"hovertemplate": hover, "legendrank": place + 1})
+    layout = _layout("scenarios", unit)
+    layout["yaxis"]["range"] = _range_of(running, ranking, scale)
+    return {"data": traces, "layout": layout}
+
+
+def profile_figure(profiles: Mapping[str, Any], ranking: Sequence[str]) -> Figure:
+    """Share of scenarios with at least a score, over that score."""
+    x = [score * 1e4 for score in profiles["threshold"]]
+    traces = []
+    for place, name in reversed(list(enumerate(ranking))):  # the coloured ones on top
+        leading = place < len(COLORS)
+        values = [100 * share for share in profiles["share"][name]]
+        trace = _line(name, x, values, COLORS[place] if leading else MUTED, 2.0 if leading else 0.6)
+        hover = f"{html.escape(name)}<br>at least %{{x:.0f}} bps in %{{y:.0f}} % of the scenarios<extra></extra>"
+        traces.append(trace | {"hovertemplate": hover, "showlegend": leading, "legendrank": place + 1})
+    layout = _layout("growth above cash in a scenario [bps]", "scenarios with at least that [%]")
+    layout["yaxis"]["range"] = [0, 102]
+    zero = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
+    layout["shapes"] = [zero | {"line": {"color": MUTED, "width": 1, "dash": "dot"}}]
+    return {"data": traces, "layout": layout}
+
+
+def _range_of(running: Running, ranking: Sequence[str], scale: float) -> list[float]:
+    """Ends that hold the leaders with their bands and the middle of the others; a total loss would flatten the rest."""
+    shown = [
+        end
+        for name in ranking[:NUM_BANDS]
+        for estimate in running.estimates[name]
+        for end in (estimate.value, estimate.low, estimate.high)
+        if end is not None
+    ]
+    others = sorted(running.estimates[name][-1].value for name in ranking)
+    shown += others[len(others) // 8 :]
+    margin = 0.05 * (max(shown) - min(shown)) or 1e-4
+    return [(min(shown) - margin) * scale, (max(shown) + margin) * scale]
+
+
+def _line(name: str, x: Sequence[float], y: Sequence[float], color: str, width: float) -> Figure:
+    line = {"color": color, "width": width}
+    return {"type": "scatter", "mode": "lines", "name": html.escape(name), "x": list(x), "y": list(y), "line": line}
+
+
+def _layout(x_title: str, y_title: str) -> Figure:
+    return {
+        "height": HEIGHT,
+        "margin": {"l": 58, "r": 10, "t": 56, "b": 45},
+        "xaxis": {"title": {"text": x_title, "font": {"size": 12}}, "zeroline": False, "nticks": 6},
+        "yaxis": {"title": {"text": y_title, "font": {"size": 12}}, "zeroline": True, "nticks": 6},
+        "legend": {**LEGEND, "traceorder": "normal"},  # fills would turn it around
+        "showlegend": True,
+    }

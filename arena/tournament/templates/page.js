@@ -1,0 +1,72 @@
+const still = {displayModeBar: false, responsive: true};
+
+// The page's own colours, so that the charts follow light and dark.
+function themed(layout) {
+  const style = getComputedStyle(document.documentElement);
+  const ink = style.getPropertyValue("--ink").trim(), line = style.getPropertyValue("--line").trim();
+  const ground = style.getPropertyValue("--ground").trim();
+  const copy = structuredClone(layout);
+  copy.paper_bgcolor = copy.plot_bgcolor = "rgba(0,0,0,0)";
+  copy.font = {family: getComputedStyle(document.body).fontFamily, size: 12, color: ink};
+  copy.hoverlabel = {bgcolor: ground, bordercolor: line, font: {color: ink}};
+  copy.dragmode = false;  // on a phone a drag scrolls the page
+  for (const name of Object.keys(copy).filter((key) => /^[xy]axis/.test(key))) {
+    copy[name].gridcolor = copy[name].zerolinecolor = line;
+  }
+  return copy;
+}
+
+const redraws = [() => {
+  for (const [name, chart] of Object.entries(charts)) {
+    const behind = backdrops[name.split("-")[0]] ?? [];  // of small panels side by side: wealth-0, wealth-1
+    Plotly.react(name, [...behind, ...chart.data], themed(chart.layout), still);
+  }
+}];
+
+function draw() {
+  for (const redraw of redraws) redraw();
+}
+
+// Sorts by a column; the first column again restores the order of the page, tiers included.
+function sortBy(table, column) {
+  const heads = [...table.tHead.rows[0].cells];
+  const before = heads[column].getAttribute("aria-sort");
+  const down = before ? before === "ascending" : column > 0;  // of numbers the largest first
+  table.parts ??= [...table.tBodies].map((body) => [body, [...body.rows]]);
+  for (const head of heads) head.removeAttribute("aria-sort");
+  for (const [body, rows] of table.parts) body.append(...rows);
+  if (before && (column > 0 ? before === "ascending" : before === "descending")) return;
+  heads[column].setAttribute("aria-sort", down ? "descending" : "ascending");
+  const rows = [...table.tBodies].flatMap((body) => [...body.rows]).filter((row) => !row.matches(".tier-head"));
+  const key = (row) => row.cells[column].dataset.value;
+  const order = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
+  rows.sort((one, other) => {
+    const a = key(one), b = key(other);
+    if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);  // unknown last
+    return down ? -order(a, b) : order(a, b);
+  });
+  for (const head of table.querySelectorAll(".tier-head")) head.remove();
+  table.tBodies[0].append(...rows);
+}
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    head.querySelector("button").addEventListener("click", () => sortBy(table, column));
+  });
+}
+
+const names = {"": "as the system", light: "light", dark: "dark"};
+const toggle = document.getElementById("theme");
+toggle.addEventListener("click", () => {
+  setTheme(themes[(themes.indexOf(theme()) + 1) % themes.length]);
+  toggle.setAttribute("aria-label", `Colours: ${names[theme()]}`);
+  draw();
+});
+toggle.setAttribute("aria-label", `Colours: ${names[theme()]}`);
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+
+// Paper is white: charts are drawn for light ground while a page is printed.
+let chosen = "";
+window.addEventListener("beforeprint", () => { chosen = theme(); setTheme("light"); draw(); });
+window.addEventListener("afterprint", () => { setTheme(chosen); draw(); });
+draw();
