@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from arena.commands.check import check
 from arena.commands.new_agent import new_agent
+from arena.commands.report import report
 from arena.config import TournamentConfig
 from arena.config_file import ConfigError, load_config, override, with_agents, with_followers
 
@@ -32,13 +33,14 @@ usage: arena tournament [options]
        arena train --config FILE [options]
        arena check AGENT [name=value ...] [options]
        arena new-agent NAME [--batch]
+       arena report RUN [RUN ...]
 --help after a command tells more"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`arena COMMAND ...`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {"tournament": tournament, "train": train, "check": check, "new-agent": new_agent}
+    commands = {"tournament": tournament, "train": train, "check": check, "new-agent": new_agent, "report": report}
     if given and given[0] in commands:
         return commands[given[0]](given[1:])
     print(USAGE)

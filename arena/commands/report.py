@@ -1,0 +1,69 @@
+"""`arena report RUN [RUN...]`: writes the report of a finished run again, or a page that compares several."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from arena.config_file import ConfigError, read_config
+
+BAD_INPUT = 2  # exit code
+DESCRIPTION = "Writes RUN/report.html again from what the run has stored; of several runs, a page that compares them."
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Says what was written; returns the exit code."""
+    parser = argparse.ArgumentParser("arena report", description=DESCRIPTION)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="of a comparison; default: comparison.html beside the first run"
+    )
+    options = parser.parse_args(arguments)
+    first = options.runs[0]
+    try:
+        if len(options.runs) > 1:
+            written = write_comparison(options.runs, options.out or first.absolute().parent / "comparison.html")
+        elif options.out:
+            raise ConfigError("--out: only of a comparison; the report of one run lies in its folder")
+        else:
+            written = rewrite(first)
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return BAD_INPUT
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    print(written)
+    return 0
+
+
+def write_comparison(runs: Sequence[Path], path: Path) -> Path:
+    """One page about several runs."""
+    from arena.tournament import comparison_page
+    from arena.tournament.run_comparison import compare
+
+    return comparison_page.write_comparison(path, compare(runs))
+
+
+def rewrite(run: Path) -> Path:
+    """report.html of a run, and of its final if it had one; nothing else in the folder changes."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from arena.tournament import exhibits
+    from arena.tournament.outcome import write_page
+    from arena.tournament.run_comparison import read_board
+
+    board = read_board(run)
+    config, results = read_config(run / "config.yaml"), pq.read_table(run / "results.parquet")
+    title = f"{config.name}, seed {config.seed}"
+    folders = [(run, board, title)]
+    if board["final"]:
+        folders.append((run / "final", board["final"], f"{title}: final"))
+    lineup, agents = results["lineup"].to_numpy(), np.asarray(results["agent"].to_pylist(), dtype=str)
+    for folder, shown, its_title in folders:
+        first, last = shown["lineups"]
+        ranked = np.isin(agents, [entry["agent"] for entry in shown["agents"]]) & (first <= lineup) & (lineup <= last)
+        rows = results.filter(ranked)
+        write_page(run, folder, shown, exhibits.collect(run, rows, shown), its_title)
+    return run / "report.html"

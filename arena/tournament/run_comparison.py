@@ -1,0 +1,104 @@
+"""Several finished runs side by side: what each entrant did in each, and in which settings the runs differ."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from arena.config_file import ConfigError, read_config
+from arena.tournament.growth import Estimate
+
+NEEDED = ("lineups", "data", "pairs", "profiles", "transfers", "transitivity", "confidence_set", "digest")
+NOT_A_SETTING = ("name", "out", "ray")  # of a config: they change no result
+NOWHERE = "not set"
+
+
+class Standing(NamedTuple):
+    """An entrant in one run."""
+
+    growth: Estimate
+    rank: int
+    rank_low: int
+    rank_high: int
+    change: int | None  # places up since the first of the runs it was in; None there
+
+
+class Comparison(NamedTuple):
+    """Runs in the order they were given."""
+
+    runs: list[str]
+    standings: dict[str, list[Standing | None]]  # entrant -> one per run, None where it did not play
+    settings: dict[str, list[str]]  # setting or version that differs -> its value in each run
+    same_results: bool  # all digests are equal
+
+
+def read_board(run: Path) -> dict[str, Any]:
+    """The leaderboard of a finished run."""
+    path = run / "leaderboard.json"
+    if not path.is_file():
+        raise ConfigError(
+            f"{run}: no leaderboard.json there; give the folder of a finished run, such as runs/0001-default"
+        )
+    try:
+        board: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from error
+    missing = [key for key in NEEDED if key not in board]
+    if missing:
+        raise ConfigError(
+            f"{path}: written by another version (no {missing[0]!r}); `arena tournament --resume {run}` writes it again"
+        )
+    return board
+
+
+def compare(runs: Sequence[Path]) -> Comparison:
+    """Leaderboards and settings of finished runs."""
+    boards = [read_board(run) for run in runs]
+    settings = [flat(_settings(run)) for run in runs]
+    names = dict.fromkeys(entry["agent"] for board in boards for entry in board["agents"])
+    every = dict.fromkeys(name for found in settings for name in found)
+    values = {name: [str(found.get(name, NOWHERE)) for found in settings] for name in every}
+    return Comparison(
+        [run.name for run in runs],
+        {name: _standings(name, boards) for name in names},
+        {name: found for name, found in values.items() if len(set(found)) > 1},
+        len({board["digest"] for board in boards}) == 1,
+    )
+
+
+def flat(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; lists are numbered from 1."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        name = f"{before}{key}"
+        if isinstance(value, list):
+            value = {str(place): item for place, item in enumerate(value, start=1)}
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{name}.")
+        else:
+            found[name] = value
+    return found
+
+
+def _standings(agent: str, boards: Sequence[Mapping[str, Any]]) -> list[Standing | None]:
+    found: list[Standing | None] = []
+    first: int | None = None
+    for board in boards:
+        entry = next((entry for entry in board["agents"] if entry["agent"] == agent), None)
+        if entry is None:
+            found.append(None)
+            continue
+        growth = Estimate(entry["growth"], entry["growth_low"], entry["growth_high"])
+        change = None if first is None else first - entry["rank"]
+        first = entry["rank"] if first is None else first
+        found.append(Standing(growth, entry["rank"], entry["rank_low"], entry["rank_high"], change))
+    return found
+
+
+def _settings(run: Path) -> dict[str, Any]:
+    config = read_config(run / "config.yaml")
+    environment = json.loads((run / "environment.json").read_text())
+    kept = {name: value for name, value in config.model_dump(mode="json").items() if name not in NOT_A_SETTING}
+    # Entrants by name: one more at the front must not make all that follow look different.
+    kept["agents"] = {agent.names[0]: agent.model_dump(mode="json", exclude={"name"}) for agent in config.agents}
+    return kept | {"environment": environment}

@@ -1,0 +1,94 @@
+"""Runs side by side: who moved, what differs, and what cannot be compared."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from arena.cli import main
+from arena.config_file import ConfigError
+from arena.tournament import comparison_page, report
+from arena.tournament.ratings import leaderboard
+from arena.tournament.run_comparison import compare, flat, read_board
+from tests.tournament.simulated import simulated_results
+
+
+def finished(folder: Path, edge: dict[str, float], config: str, torch: str = "2.13") -> Path:
+    """A folder with the files that a comparison reads."""
+    folder.mkdir()
+    board = leaderboard(simulated_results(edge, 60, seed=0), seed=1, periods_per_year=252)
+    report.write_leaderboard(folder, board | {"lineups": [0, 0], "data": []})
+    (folder / "config.yaml").write_text(config + "agents:\n" + "".join(f"  - agent: {name}\n" for name in edge))
+    (folder / "environment.json").write_text(json.dumps({"torch": torch}))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    first = finished(tmp_path / "0001-a", {"momentum": 0.03, "random": 0.0, "cash": 0.0}, "name: a\nseed: 1\n")
+    second = finished(tmp_path / "0002-b", {"rsi": 0.05, "momentum": -0.02, "cash": 0.0}, "name: b\nseed: 2\n", "2.12")
+    return [first, second]
+
+
+def test_places_are_won_and_lost_since_the_first_run(runs) -> None:
+    found = compare(runs)
+    assert found.runs == ["0001-a", "0002-b"]
+    before, after = found.standings["momentum"]
+    assert (before.rank, before.change, after.rank, after.change) == (1, None, 3, -2)
+    assert before.growth.low < before.growth.value < before.growth.high
+    assert found.standings["random"][1] is None
+    assert found.standings["rsi"][1].change is None, "its first run"
+    assert not found.same_results
+    (row,) = [row for row in comparison_page.rank_table(found).rows if row[0].text == "momentum"]
+    assert [cell.small for cell in row[1:]] == ["", "▼ 2"]
+
+
+def test_settings_that_differ_are_named_and_no_others(runs) -> None:
+    settings = compare(runs).settings
+    assert settings["seed"] == ["1", "2"]
+    assert settings["environment.torch"] == ["2.13", "2.12"]
+    assert settings["agents.random.agent"] == ["random", "not set"]
+    assert not any(name.startswith(("agents.momentum", "agents.cash", "market", "name")) for name in settings)
+    same = compare([runs[0], runs[0]])
+    assert same.same_results
+    assert same.settings == {}
+
+
+def test_page_of_a_comparison(runs, capsys) -> None:
+    assert main(["report", *map(str, runs)]) == 0
+    path = runs[0].parent / "comparison.html"
+    assert str(path) in capsys.readouterr().out
+    page = path.read_text()
+    charts = json.loads(re.search(r"const charts = (\{.*\});", page).group(1))
+    assert [trace["name"] for trace in charts["growth"]["data"]] == ["0001-a", "0002-b"]
+    assert [len(trace["x"]) for trace in charts["growth"]["data"]] == [3, 3]
+    for text in ("2 runs compared", "Settings and versions that differ", "environment.torch"):
+        assert text in page
+
+
+def test_a_folder_that_cannot_be_read_is_refused_in_one_sentence(runs, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no leaderboard\.json there; give the folder of a finished run"):
+        read_board(tmp_path)
+    board = json.loads((runs[0] / "leaderboard.json").read_text())
+    del board["profiles"]
+    (runs[0] / "leaderboard.json").write_text(json.dumps(board))
+    with pytest.raises(ConfigError, match=r"another version \(no 'profiles'\); `arena tournament --resume"):
+        compare(runs)
+    (runs[0] / "leaderboard.json").write_text("{")
+    with pytest.raises(ConfigError, match="not JSON"):
+        read_board(runs[0])
+
+
+def test_the_command_answers_bad_input_in_one_sentence(runs, tmp_path: Path, capsys) -> None:
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+    assert "give the folder of a finished run" in capsys.readouterr().err
+    assert main(["report", str(runs[0]), "--out", str(tmp_path / "x.html")]) == 2
+    assert "only of a comparison" in capsys.readouterr().err
+    assert main(["report", *map(str, runs), "--out", str(tmp_path / "no" / "x.html")]) == 2
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_nested_settings_get_one_name_each() -> None:
+    nested = {"a": {"b": 1, "c": [{"d": 2}, 3]}, "e": None}
+    assert flat(nested) == {"a.b": 1, "a.c.1.d": 2, "a.c.2": 3, "e": None}
