@@ -1,0 +1,86 @@
+"""The report of a tiny run in a real browser, from a file and without a network."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from arena.cli import main
+from tests.tournament.browser import BROWSER, Visit, visit
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+FIELD = ("cash", "buy_and_hold", "momentum", "random")
+CHARTS = ("growth", "rating", "costs", "profiles", "running-growth", "running-rating", "replay")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of four entrants over 56 scenarios."""
+    folder = tmp_path_factory.mktemp("runs")
+    config = folder / "tiny.yaml"
+    config.write_text(
+        "name: tiny\n"
+        "data: {scenarios: 56, num_assets: 2, episode_length: 16, warmup: 64}\n"
+        "ray: {workers: 0}\n"
+        "agents:\n" + "".join(f"  - agent: {name}\n" for name in FIELD)
+    )
+    assert main(["tournament", "--config", str(config), "--out", str(folder)]) == 0
+    return folder / "0001-tiny"
+
+
+@pytest.fixture(scope="module")
+def seen(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Visit:
+    return visit((run / "report.html").as_uri(), tmp_path_factory.mktemp("browser"))
+
+
+def test_the_page_neither_complains_nor_asks_the_network(seen: Visit) -> None:
+    assert seen.complaints == []
+    assert seen.requests == []
+
+
+def test_every_chart_is_drawn(seen: Visit) -> None:
+    charts = re.findall(r'<div class="chart[^"]*" id="([^"]+)"[^>]*>(?=<div class="plot-container)', seen.dom)
+    panels = [f"{kind}-{place}" for kind in ("wealth", "drawdown") for place in range(len(FIELD))]
+    assert sorted(charts) == sorted([*CHARTS, *panels])
+    assert seen.dom.count('class="main-svg"') >= len(charts)
+
+
+def test_every_table_has_a_caption_and_rows(seen: Visit) -> None:
+    tables = re.findall(r"<table.*?</table>", seen.dom, re.DOTALL)
+    captions = [re.search(r"<caption>(.*?)</caption>", table, re.DOTALL).group(1) for table in tables]
+    for start in ("Entrants by growth", "Paired differences", "Share of matches won", "Impact paid", "Seats at"):
+        assert any(caption.startswith(start) for caption in captions), start
+    for table in tables:
+        rows = re.findall(r'<th scope="row"', table)
+        assert len(rows) >= len(FIELD), table[:300]
+        assert "<thead>" in table
+
+
+def test_the_watch_notices_errors_and_requests(tmp_path: Path) -> None:
+    page = tmp_path / "bad.html"
+    page.write_text('<p>bad</p><img src="http://127.0.0.1:9/x.png"><script>undefined.name</script>')
+    bad = visit(page.as_uri(), tmp_path)
+    assert any("Uncaught TypeError" in line for line in bad.complaints)
+    assert bad.requests == ["http://127.0.0.1:9/x.png"]
+
+
+def test_the_page_forbids_what_it_does_not_need(run: Path, tmp_path: Path) -> None:
+    page = tmp_path / "changed.html"
+    report = (run / "report.html").read_text()
+    page.write_text(report.replace("</main>", '<img src="http://127.0.0.1:9/x.png"></main>'))
+    changed = visit(page.as_uri(), tmp_path)
+    assert changed.requests == []
+    assert any("Content Security Policy" in line for line in changed.complaints)
+
+
+def test_reports_are_written_again_and_compared(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    before = (run / "report.html").read_text()
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").read_text() == before
+    page = tmp_path / "comparison.html"
+    assert main(["report", str(run), str(run), "--out", str(page)]) == 0
+    compared = visit(page.as_uri(), tmp_path)
+    assert (compared.complaints, compared.requests) == ([], [])
+    assert 'id="growth"' in compared.dom
+    assert "have the same results" in compared.dom
+    assert str(page) in capsys.readouterr().out
