@@ -12,6 +12,7 @@ What comes back is read as raw numbers: nothing of the agent's is unpickled. `do
 protects from, and what it does not.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from arena.agents.isolated.sandbox import IsolationUnavailable
 from arena.agents.registry import BUILT_IN, SHIPPED, make_agent
 from arena.agents.types import Agent
 
-__all__ = ["Isolation", "IsolationUnavailable", "Level", "close_agents", "open_agent", "opened", "runs_foreign_code"]
+__all__ = ["IsolationUnavailable"]  # raised here, defined where it is first needed
 
 Level = Literal["none", "process", "sandbox"]
+SUPPORTED = sys.platform == "linux"  # memory limits, sealed memory and the keeper of processes are Linux's
 CODELESS = ("policy", "onnx")  # prefixes of files that hold a network and no Python
 
 
@@ -55,6 +57,8 @@ def open_agent(
     """
     if isolation is None or isolation.level == "none":
         return make_agent(spec, params)
+    if not SUPPORTED:
+        raise IsolationUnavailable(f"isolate: {isolation.level} needs Linux; play with isolate: none whom you trust")
     return IsolatedAgent(spec, params or {}, isolation, watched)
 
 

@@ -142,6 +142,7 @@ def test_a_sandbox_shows_the_agent_s_own_files_only(tmp_path, dice):
     assert [path.name for path in agent_paths("pytest:Mark", {})] == ["pytest"]
     policy = str(tmp_path / "weights.npz")
     assert [str(path) for path in agent_paths(f"policy:{policy}", {})] == [policy]
+    assert [str(path) for path in agent_paths(f"rllib:{tmp_path}@trader", {})] == [str(tmp_path)]
 
 
 def test_memory_order_and_values_survive_the_shared_memory():

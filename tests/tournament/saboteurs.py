@@ -101,6 +101,12 @@ class Forks(Good):
                 os._exit(0)
         raise RuntimeError("has left children behind")
 
+class Reads(Good):
+    """Looks what lies beside it, and for what the tournament was started with."""
+    def act(self, observation, generator):
+        beside = sorted(os.listdir(os.path.dirname(__file__)))
+        raise RuntimeError(f"sees {beside} and {sorted(name for name in os.environ if 'ARENA' in name)}")
+
 class Writes(Good):
     def act(self, observation, generator):
         with open(self.place, "w") as file: file.write("here I was")

@@ -6,6 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from arena.agents import isolation as agent_isolation
+from arena.agents.isolated.sandbox import checked_program
 from arena.config import TournamentConfig
 from arena.config_file import ConfigError
 from arena.tournament.entrants import isolation
@@ -96,6 +98,18 @@ def test_who_is_isolated(tmp_path):
     assert isolation(config.agents[1].model_copy(update={"isolate": "process"}), config).level == "process"
     default = TournamentConfig()
     assert {isolation(agent, default).level for agent in default.agents} == {"none"}
+
+
+def test_a_sandbox_that_cannot_be_had_is_said_before_the_first_match(tmp_path, monkeypatch):
+    config = tiny(tmp_path, level="sandbox")
+    monkeypatch.setenv("PATH", "")
+    checked_program.cache_clear()
+    with pytest.raises(ConfigError, match="needs the program bwrap, which is not here; install bubblewrap"):
+        make_plan(config)
+    checked_program.cache_clear()
+    monkeypatch.setattr(agent_isolation, "SUPPORTED", False)
+    with pytest.raises(ConfigError, match="isolate: sandbox needs Linux"):
+        make_plan(config)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ IN_A_SANDBOX = {
     "KillsParent": "raised RuntimeError: its parent lives",
     "CallsOut": "raised ConnectionRefusedError: [Errno 111] Connection refused",
     "Writes": "raised FileNotFoundError: [Errno 2] No such file or directory:",
+    "Reads": "raised RuntimeError: sees ['saboteurs.py'] and []",
     "FillsScratch": "raised OSError: [Errno 28] No space left on device",
 }
 WRITTEN = Path(__file__).with_name("written")
@@ -69,6 +70,7 @@ def folder(tmp_path_factory):
     """Of the saboteurs' file. It stands in the environment of every process started for an agent, to tell them by."""
     folder = tmp_path_factory.mktemp("saboteurs")
     (folder / "saboteurs.py").write_text(SOURCE)
+    (folder / "future_bars.csv").write_text("what nobody may see")
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(folder)
     launch._nurseries.clear()  # a new one, with this environment
@@ -155,8 +157,9 @@ def test_the_frames_of_a_match_show_the_market_to_an_agent_that_is_not_isolated(
 
 
 @pytest.mark.parametrize("name", IN_A_SANDBOX)
-def test_a_sandbox_keeps_from_network_and_disk(folder, scenarios, name):
+def test_a_sandbox_keeps_from_network_and_disk(folder, scenarios, name, monkeypatch):
     needs_bubblewrap()
+    monkeypatch.setenv("ARENA_TEST_KEY", "secret")
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.0)
         params = {

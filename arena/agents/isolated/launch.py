@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arena.agents.isolated.sandbox import IsolationUnavailable, sandboxed
+from arena.agents.isolated.sandbox import IsolationUnavailable, agent_paths, import_paths, sandboxed
 
 KEEPER = Path(__file__).with_name("keeper.py")
 PACKAGE_ROOT = Path(__file__).parents[3]
@@ -54,12 +54,13 @@ def _start_alone(
     spec: str, params: Mapping[str, Any], channel: int, printed: int, lifeline: int
 ) -> "subprocess.Popen[bytes]":
     host = [sys.executable, "-P", "-m", "arena.agents.isolated.host", str(channel)]
+    shown = agent_paths(spec, params)
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(KEEPER), str(lifeline), *sandboxed(host, spec, params)],
+        [sys.executable, "-I", "-S", str(KEEPER), str(lifeline), *sandboxed(host, shown)],
         stdin=subprocess.DEVNULL,
         stdout=printed,
         stderr=subprocess.STDOUT,
-        env=_environment(),
+        env=_environment(import_paths(shown)),
         pass_fds=(channel, lifeline),
         start_new_session=True,  # Ctrl-C is for the tournament, which ends its agents itself
     )
@@ -76,7 +77,7 @@ class _Nursery:
                 [sys.executable, "-P", "-m", "arena.agents.isolated.nursery", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env=_environment(),
+                env=_environment([os.path.abspath(entry) for entry in sys.path]),
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
@@ -106,9 +107,12 @@ def _end_nursery(process: "subprocess.Popen[bytes]", channel: socket.socket, own
         process.wait()
 
 
-def _environment() -> dict[str, str]:
-    """None of our variables: they may hold keys, and the address of a cluster."""
+def _environment(path: list[str]) -> dict[str, str]:
+    """None of our variables: they may hold keys, and the address of a cluster.
+
+    path  where modules are looked for, after this package
+    """
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    path = os.pathsep.join([str(PACKAGE_ROOT), *(os.path.abspath(entry) for entry in sys.path)])
-    return kept | threads | {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    joined = os.pathsep.join([str(PACKAGE_ROOT), *path])
+    return kept | threads | {"PYTHONPATH": joined, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -35,15 +35,16 @@ class IsolationUnavailable(RuntimeError):
     """This machine cannot isolate an agent as asked: nobody's fault among the entrants."""
 
 
-def sandboxed(command: list[str], spec: str, params: Mapping[str, Any]) -> list[str]:
-    """The command inside a sandbox that shows what the agent of `spec` and `params` needs."""
-    return [checked_program(), *_options(agent_paths(spec, params)), *command]
+def sandboxed(command: list[str], shown: Iterable[Path]) -> list[str]:
+    """The command inside a sandbox that shows these files and folders beside what Python needs."""
+    return [checked_program(), *_options(shown), *command]
 
 
 def agent_paths(spec: str, params: Mapping[str, Any]) -> list[Path]:
     """Files and folders of an agent: its own file or package, and those that its parameters name."""
     place = spec.rpartition(":")[0] or spec
-    named = [place, spec.partition(":")[2], *(value for value in params.values() if isinstance(value, str))]
+    file = spec.partition(":")[2]
+    named = [place, file, file.rpartition("@")[0], *(value for value in params.values() if isinstance(value, str))]
     paths = [Path(text).resolve() for text in named if text and os.path.isabs(text)]
     package = place.partition(".")[0]
     if not place.endswith(".py") and package.isidentifier():
@@ -53,6 +54,17 @@ def agent_paths(spec: str, params: Mapping[str, Any]) -> list[Path]:
             origin = Path(found.origin).resolve()
             paths.append(origin.parent if found.submodule_search_locations else origin)
     return [path for path in paths if path.exists()]
+
+
+def import_paths(shown: Iterable[Path]) -> list[str]:
+    """Those entries of `sys.path` from which something in the sandbox can be imported."""
+    visible = [*library_paths(), *shown]
+    entries = [Path(entry).absolute() for entry in sys.path if entry]
+    return [
+        str(entry)
+        for entry in entries
+        if entry in {path.parent for path in visible} or any(entry.is_relative_to(path) for path in visible)
+    ]
 
 
 def library_paths() -> list[Path]:
@@ -77,7 +89,7 @@ def _options(shown: Iterable[Path]) -> list[str]:
             options += ["--ro-bind-try", str(path), str(path)]
     # Otherwise the folders that hold the mounts could be written to, without a limit.
     options += ["--remount-ro", "/dev", "--remount-ro", "/"]
-    return [*options, "--setenv", "HOME", SCRATCH, "--chdir", SCRATCH]
+    return [*options, "--setenv", "HOME", SCRATCH, "--setenv", "TMPDIR", SCRATCH, "--chdir", SCRATCH]
 
 
 @functools.cache
