@@ -16,21 +16,27 @@ if TYPE_CHECKING:
 def crowding(
     results: "pa.Table", agents: Sequence[str], num_copies: int, column: str, kind: ScenarioKind, cash: str = "cash"
 ) -> list[dict[str, Any]]:
-    """One entry per entrant, from rows of formats.population; the largest fall first.
+    """One entry per entrant, from rows of formats.population; the largest fall first. Scenarios count that both
+    lineups of an entrant have played; who has none is left out.
 
     {"agent", "copies", "alone*", "crowded*", "change*", "p_value"}: mean growth above cash in the lineup with one
     of it, in the lineup with all its copies (their mean), the paired difference, and its p-value, Holm-adjusted.
     """
     lineups = results["lineup"].to_numpy()
-    samples = []
+    samples = {}
     for place, agent in enumerate(agents):
-        alone = _growth(results.filter(lineups == 0), [agent], column, cash)
+        together = results.filter(lineups == place + 1)
+        both = np.isin(results["scenario"].to_numpy(), together["scenario"].to_numpy())
+        single = results.filter(both & (lineups == 0))
+        together = together.filter(np.isin(together["scenario"].to_numpy(), single["scenario"].to_numpy()))
+        if together.num_rows == 0:  # of an unfinished run
+            continue
         crowd = [agent, *(f"{agent}~{copy}" for copy in range(2, num_copies + 1))]
-        crowded = _growth(results.filter(lineups == place + 1), crowd, column, cash)
-        samples.append((alone, crowded, crowded - alone))
-    p_values = holm([paired_p_value(change[~np.isnan(change)], kind) for _, _, change in samples])
+        alone, crowded = _growth(single, [agent], column, cash), _growth(together, crowd, column, cash)
+        samples[agent] = (alone, crowded, crowded - alone)
+    p_values = holm([paired_p_value(change[~np.isnan(change)], kind) for _, _, change in samples.values()])
     found = []
-    for agent, sample, p_value in zip(agents, samples, p_values):
+    for agent, sample, p_value in zip(samples, samples.values(), p_values):
         entry: dict[str, Any] = {"agent": agent, "copies": num_copies}
         for name, values in zip(("alone", "crowded", "change"), sample):
             estimate = mean_interval(values, kind)
@@ -41,6 +47,8 @@ def crowding(
 
 def sentences(found: Sequence[dict[str, Any]]) -> list[str]:
     """For the notes of a leaderboard: what a crowd costs each rule."""
+    if not found:
+        return []
     parts = []
     for entry in found:
         margin = half_width(entry["change_low"], entry["change_high"], bps)

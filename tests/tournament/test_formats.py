@@ -19,6 +19,7 @@ from arena.envs.presets import preset
 from arena.tournament import store
 from arena.tournament.controls import control
 from arena.tournament.crowding import crowding
+from arena.tournament.crowding import sentences as crowd_sentences
 from arena.tournament.formats import fixed_lineups, fixed_schedule, gauntlet, pairs, population
 from arena.tournament.outcome import rank, write_outcome
 from arena.tournament.plan import make_plan
@@ -99,6 +100,14 @@ def test_a_population_holds_the_field_and_one_crowd() -> None:
     assert found["rule_1"]["change"] == pytest.approx(-0.04 / 3, abs=0.003)
     assert found["rule_1"]["p_value"] < 0.01
     assert found["cash"]["change"] == pytest.approx(-0.04 / 3, abs=0.003)
+
+    lineup, scenario = table["lineup"].to_numpy(), table["scenario"].to_numpy()
+    partial = table.filter((lineup < 3) & ~((lineup == 2) & (scenario < 30)) & ~((lineup == 0) & (scenario >= 55)))
+    half = {entry["agent"]: entry for entry in crowding(partial, field, 3, "growth_cv", "seed")}
+    assert set(half) == {"cash", "rule_1"}, "an unfinished run"
+    assert half["cash"]["change"] == pytest.approx(-0.04 / 3, abs=0.003)
+    assert half["rule_1"]["change_low"] is None, "25 scenarios are too few"
+    assert crowd_sentences(crowding(table.slice(0, 0), field, 3, "growth_cv", "seed")) == []
 
 
 def swiss(num: int, seats: int, rounds: int, scenarios: int = 12, seed: int = 0) -> Swiss:
