@@ -2,6 +2,7 @@
 
 from io import StringIO
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,11 +10,14 @@ from rich.console import Console
 
 from arena.config import TournamentConfig
 from arena.tournament.formats import Fixed
+from arena.tournament.growth import score_table
 from arena.tournament.job import play_unit
 from arena.tournament.outcome import rank, write_outcome
+from arena.tournament.pairwise import paired_leads
 from arena.tournament.plan import make_plan
 from arena.tournament.run_folder import create_run
 from arena.tournament.schedule import build_lineups, build_units
+from arena.tournament.sequential import decide
 from arena.tournament.session import play_all
 from arena.tournament.stopping import Finding, StopRule, Watch
 from arena.tournament.store import write_paths, write_unit
@@ -69,6 +73,28 @@ def test_equals_without_a_margin_are_played_to_the_end() -> None:
     assert finding is not None
     assert not finding.decided
     assert len(counted) == len(SCHEDULE.units)
+
+
+def test_the_watch_says_what_the_bets_say_of_all_pairs_at_once() -> None:
+    """Batches that add up to the burn-in: then it consumes exactly as `decide` does."""
+    schedule = Fixed(build_units(build_lineups(list(SKILL), 4, seed=0), range(250), 25), frozenset(SKILL))
+    table = rows(schedule.units, SKILL)
+    watch = Watch(StopRule(None, margin=0.0), schedule, schedule.units)
+    for unit in schedule.units:
+        watch.add(unit, table.filter(np.isin(table["scenario"].to_numpy(), unit.scenarios)))
+    finding = watch.finding()
+    assert finding is not None
+    assert not finding.decided, "good and same are too close"
+    scores = score_table(table, "growth_cv")
+    lead, first, second = paired_leads(scores)
+    for pair, decision in enumerate(decide(lead, 0.0, 25)):
+        names = [scores.agents[first[pair]], scores.agents[second[pair]]]
+        if finding.agent == names[0]:
+            assert finding.against[names[1]] == decision
+        elif finding.agent == names[1]:
+            mine = finding.against[names[0]]
+            assert (mine.scenarios, mine.low, mine.high) == (decision.scenarios, -decision.high, -decision.low)
+            assert (mine.verdict, decision.verdict) in {("better", "worse"), ("undecided", "undecided")}
 
 
 def test_nothing_is_said_before_the_bets_begin() -> None:
