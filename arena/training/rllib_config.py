@@ -1,6 +1,6 @@
 """RLlib's AlgorithmConfig from a YAML file.
 
-    algorithm: PPO                # PPO, SAC, APPO: RLlib's own; TensorPPO: arena.training.algorithm
+    algorithm: PPO                # PPO, SAC: RLlib's own; TensorPPO: arena.training.algorithm
     environment: {env: arena, env_config: {num_agents: 6, reach: 4.0}}
     policies: shared              # one for all seats; per_agent: one each
     network: {kind: mlp, width: 128}    # of ArenaRLModule; left out: RLlib's own networks
@@ -16,7 +16,6 @@ from typing import Any
 
 import yaml
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 
@@ -28,7 +27,6 @@ from arena.training.rl_module import module_spec
 ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
     "PPO": PPOConfig,
     "SAC": SACConfig,
-    "APPO": APPOConfig,
     "TensorPPO": TensorPPOConfig,
 }
 SECTIONS = (

@@ -43,7 +43,7 @@ def test_sections_are_methods_and_tune_searches_in_them():
     ("text", "message"),
     [
         ("- a list", "expected sections"),
-        ("algorithm: DQN", "expected one of PPO, SAC, APPO, TensorPPO"),
+        ("algorithm: DQN", "expected one of PPO, SAC, TensorPPO"),
         ("{algorithm: PPO, trainings: {lr: 1.0}}", "unknown section 'trainings'"),
         ("{algorithm: PPO, policies: many}", "expected shared or per_agent"),
         ("{algorithm: PPO, training: {learning_rate: 1.0}}", "learning_rate"),
