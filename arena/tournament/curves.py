@@ -36,11 +36,12 @@ def drawdown_bands(paths: "pa.Table") -> dict[str, Band]:
 
 def _bands(paths: "pa.Table", curve: Callable[[Floats], Floats]) -> dict[str, Band]:
     """`curve` turns nav [games, T+1] into what is shown; long episodes are thinned to MAX_POINTS steps."""
-    names = np.asarray(paths["agent"].to_pylist(), dtype=str)
+    coded = paths["agent"].combine_chunks().dictionary_encode()
+    code, names = coded.indices.to_numpy(), coded.dictionary.to_pylist()
     keys = [paths[name].to_numpy() for name in ("step", "scenario", "lineup")]
     bands = {}
-    for agent in np.unique(names):
-        mine = names == agent
+    for agent in sorted(names):
+        mine = code == names.index(agent)
         order = np.lexsort([key[mine] for key in keys])  # by lineup, scenario, step
         step = keys[0][mine][order]
         num_points = int(step.max()) + 1
@@ -49,5 +50,5 @@ def _bands(paths: "pa.Table", curve: Callable[[Floats], Floats]) -> dict[str, Ba
         nav = paths["nav"].to_numpy()[mine][order].reshape(-1, num_points).astype(np.float64)  # [games, T+1]
         kept = np.unique(np.linspace(0, num_points - 1, min(num_points, MAX_POINTS)).round().astype(int))
         low, median, high = np.quantile(curve(nav)[:, kept], (BAND[0], 0.5, BAND[1]), axis=0).tolist()
-        bands[str(agent)] = Band(kept.tolist(), low, median, high, len(nav))
+        bands[agent] = Band(kept.tolist(), low, median, high, len(nav))
     return bands

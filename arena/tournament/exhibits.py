@@ -65,10 +65,12 @@ def of_games(table: "pa.Table | None", results: "pa.Table") -> "pa.Table | None"
     """What was kept of the games and entrants of these rows; None if nothing was."""
     if table is None:
         return None
-    chosen = np.isin(table["lineup"].to_numpy(), results["lineup"].to_numpy())
-    agents = set(results["agent"].to_pylist())
+    import pyarrow.compute as pc
+
+    chosen = pc.is_in(table["lineup"], pc.unique(results["lineup"]))
+    agents = pc.unique(results["agent"])
     for column in {"agent", "by"} & set(table.column_names):
-        chosen &= np.array([name in agents for name in table[column].to_pylist()], dtype=bool)
+        chosen = pc.and_(chosen, pc.is_in(table[column], agents))
     kept = table.filter(chosen)
     return kept if kept.num_rows else None
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NUM_POINTS = 24  # scenario counts at which growth is looked at
-NUM_RATED = 10  # and the rating, each a fit of its own
+NUM_RATED = 8  # and the rating, each a fit of its own
 FIRST_SHARE = 8  # the first look comes after one part in so many of the scenarios
 
 
