@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from arena.tournament import pages
-from arena.tournament.figures import LEGEND, MUTED, Figure, off_scale, value_range
+from arena.tournament.figures import MUTED, Figure, off_scale, value_range
 from arena.tournament.lines import COLORS
 from arena.tournament.report_tables import Cell, Table
 from arena.tournament.run_comparison import Comparison, Standing
@@ -65,8 +65,8 @@ def growth_figure(found: Comparison) -> Figure:
     zero = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
     title = {"text": "growth per game [bps]", "font": {"size": 12}}
     layout = {
-        "height": 110 + len(names) * (10 + ROW_HEIGHT * num_runs),
-        "margin": {"l": 10, "r": 10, "t": 50, "b": 45},
+        "height": 70 + len(names) * (10 + ROW_HEIGHT * num_runs),
+        "margin": {"l": 10, "r": 10, "t": 8, "b": 45},
         "xaxis": {"title": title, "zeroline": False, "range": [low * 1e4, high * 1e4]},
         "yaxis": {
             "tickvals": list(range(len(names))),
@@ -76,7 +76,6 @@ def growth_figure(found: Comparison) -> Figure:
             "zeroline": False,
             "showgrid": False,
         },
-        "legend": dict(LEGEND),
         "showlegend": True,
         "shapes": [zero | {"line": {"color": MUTED, "width": 1, "dash": "dot"}}],
     }

@@ -13,8 +13,6 @@ COST_PARTS = {
     "penalty": ("forced trades", "#c0504d"),
     "financing": ("financing", "#2f9e8f"),
 }
-# As wide as the page: on a phone the space beside row names holds no two entries in a line.
-LEGEND = {"orientation": "h", "xref": "container", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 11}}
 ROW_HEIGHT = 26
 OFF_SCALE = 20  # median absolute deviations from the median: a total loss would flatten everybody else
 
@@ -132,10 +130,9 @@ def _forest(
 
 def _layout(num_rows: int, title: str) -> Figure:
     return {
-        "height": 90 + ROW_HEIGHT * num_rows,
-        "margin": {"l": 10, "r": 10, "t": 30, "b": 45},
+        "height": 68 + ROW_HEIGHT * num_rows,
+        "margin": {"l": 10, "r": 10, "t": 8, "b": 45},
         "xaxis": {"title": {"text": title, "font": {"size": 12}}, "zeroline": False},
         "yaxis": {"autorange": "reversed", "automargin": True, "zeroline": False, "showgrid": False},
-        "legend": dict(LEGEND),
         "showlegend": False,
     }

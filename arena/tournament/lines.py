@@ -4,13 +4,13 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from arena.tournament.figures import LEGEND, MUTED, Figure
+from arena.tournament.figures import MUTED, Figure
 from arena.tournament.settling import Running
 
 COLORS = ("#3f7fd9", "#e08a2b", "#2f9e8f", "#c0504d", "#8b6fc4")  # as many as can be told apart in both themes
 FILLS = tuple(f"rgba({int(c[1:3], 16)}, {int(c[3:5], 16)}, {int(c[5:], 16)}, 0.14)" for c in COLORS)
 NUM_BANDS = 3  # more bands than that hide each other
-HEIGHT = 380
+HEIGHT = 330
 
 
 def settling_figure(running: Running, ranking: Sequence[str], scale: float, unit: str) -> Figure:
@@ -79,9 +79,8 @@ def _line(name: str, x: Sequence[float], y: Sequence[float], color: str, width: 
 def _layout(x_title: str, y_title: str) -> Figure:
     return {
         "height": HEIGHT,
-        "margin": {"l": 58, "r": 10, "t": 56, "b": 45},
+        "margin": {"l": 58, "r": 10, "t": 8, "b": 45},
         "xaxis": {"title": {"text": x_title, "font": {"size": 12}}, "zeroline": False, "nticks": 6},
         "yaxis": {"title": {"text": y_title, "font": {"size": 12}}, "zeroline": True, "nticks": 6},
-        "legend": {**LEGEND, "traceorder": "normal"},  # fills would turn it around
         "showlegend": True,
     }

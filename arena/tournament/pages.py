@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 DIGITS = 5  # of a number in a chart: finer than a pixel
 
@@ -15,6 +16,13 @@ def render(template: str, **values: Any) -> str:
 
     # The full bundle: the basic one would draw some kinds of chart as lines without a word.
     return _environment().get_template(template).render(plotly_js=get_plotlyjs(), **values)
+
+
+def breakable(name: str) -> "Markup":
+    """A name that a narrow column may break after an underscore, and escaped."""
+    from markupsafe import Markup
+
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def shortened(value: Any) -> Any:
@@ -34,10 +42,12 @@ def shortened(value: Any) -> Any:
 def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("arena.tournament"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
+    return environment

@@ -55,15 +55,21 @@ def compare(runs: Sequence[Path]) -> Comparison:
     """Leaderboards and settings of finished runs."""
     boards = [read_board(run) for run in runs]
     settings = [flat(_settings(run)) for run in runs]
-    names = dict.fromkeys(entry["agent"] for board in boards for entry in board["agents"])
+    agents = dict.fromkeys(entry["agent"] for board in boards for entry in board["agents"])
     every = dict.fromkeys(name for found in settings for name in found)
     values = {name: [str(found.get(name, NOWHERE)) for found in settings] for name in every}
     return Comparison(
-        [run.name for run in runs],
-        {name: _standings(name, boards) for name in names},
+        names_of(runs),
+        {name: _standings(name, boards) for name in agents},
         {name: found for name, found in values.items() if len(set(found)) > 1},
         len({board["digest"] for board in boards}) == 1,
     )
+
+
+def names_of(runs: Sequence[Path]) -> list[str]:
+    """Folder names, or whole paths where two folders have one name."""
+    names = [run.resolve().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
 
 
 def flat(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The report of a tiny run in a real browser, from a file and without a network."""
 
+import html
+import json
 import re
 from pathlib import Path
 
@@ -54,6 +56,53 @@ def test_every_table_has_a_caption_and_rows(seen: Visit) -> None:
         rows = re.findall(r'<th scope="row"', table)
         assert len(rows) >= len(FIELD), table[:300]
         assert "<thead>" in table
+
+
+ACTIONS = """
+const said = {};
+const board = document.querySelector("table.board"), sort = board.querySelectorAll("button.sort");
+const order = () => [...board.querySelectorAll("tbody th[scope=row]")].map((head) => head.dataset.value).join();
+said.before = order();
+sort[2].click();
+said.down = order();
+sort[2].click();
+said.up = order();
+sort[2].click();
+said.again = order();
+said.sorted = board.querySelectorAll("[aria-sort]").length;
+const step = document.getElementById("replay-step"), table = document.getElementById("replay-table");
+const position = () => table.tBodies[0].textContent;
+step.value = 0;
+step.dispatchEvent(new Event("input"));
+said.start = position();
+step.value = 10;
+step.dispatchEvent(new Event("input"));
+said.later = position();
+said.line = document.getElementById("replay").layout.shapes[0].x0;
+document.getElementById("theme").click();
+document.getElementById("theme").click();
+said.theme = document.documentElement.dataset.theme;
+said.ground = getComputedStyle(document.body).backgroundColor;
+said.ink = document.getElementById("growth").layout.font.color;
+const out = document.body.appendChild(document.createElement("pre"));
+out.id = "said";
+out.textContent = JSON.stringify(said);
+"""
+
+
+def test_tables_sort_the_replay_moves_and_the_theme_changes(run: Path, tmp_path: Path) -> None:
+    page = tmp_path / "used.html"
+    page.write_text((run / "report.html").read_text().replace("</body>", f"<script>{ACTIONS}</script></body>"))
+    used = visit(page.as_uri(), tmp_path)
+    assert used.complaints == []
+    said = json.loads(html.unescape(re.search(r'<pre id="said">(.*?)</pre>', used.dom).group(1)))
+    growth = {entry["agent"]: entry["growth"] for entry in json.loads((run / "leaderboard.json").read_text())["agents"]}
+    assert said["before"] == said["down"] == said["again"] == ",".join(growth)
+    assert said["up"].split(",") == sorted(growth, key=lambda agent: growth[agent])
+    assert said["sorted"] == 0
+    assert said["start"] != said["later"]
+    assert said["line"] == 10
+    assert (said["theme"], said["ground"], said["ink"]) == ("dark", "rgb(20, 22, 26)", "#e4e6e9")
 
 
 def test_the_watch_notices_errors_and_requests(tmp_path: Path) -> None:

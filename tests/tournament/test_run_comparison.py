@@ -10,7 +10,7 @@ from arena.cli import main
 from arena.config_file import ConfigError
 from arena.tournament import comparison_page, report
 from arena.tournament.ratings import leaderboard
-from arena.tournament.run_comparison import compare, flat, read_board
+from arena.tournament.run_comparison import compare, flat, names_of, read_board
 from tests.tournament.simulated import simulated_results
 
 
@@ -87,6 +87,11 @@ def test_the_command_answers_bad_input_in_one_sentence(runs, tmp_path: Path, cap
     assert "only of a comparison" in capsys.readouterr().err
     assert main(["report", *map(str, runs), "--out", str(tmp_path / "no" / "x.html")]) == 2
     assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_runs_of_one_name_are_told_apart() -> None:
+    assert names_of([Path("a/0001-x"), Path("b/0002-y")]) == ["0001-x", "0002-y"]
+    assert names_of([Path("a/0001-x"), Path("b/0001-x")]) == ["a/0001-x", "b/0001-x"]
 
 
 def test_nested_settings_get_one_name_each() -> None:

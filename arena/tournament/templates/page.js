@@ -9,6 +9,7 @@ function themed(layout) {
   copy.paper_bgcolor = copy.plot_bgcolor = "rgba(0,0,0,0)";
   copy.font = {family: getComputedStyle(document.body).fontFamily, size: 12, color: ink};
   copy.hoverlabel = {bgcolor: ground, bordercolor: line, font: {color: ink}};
+  copy.showlegend = false;  // see keys
   copy.dragmode = false;  // on a phone a drag scrolls the page
   for (const name of Object.keys(copy).filter((key) => /^[xy]axis/.test(key))) {
     copy[name].gridcolor = copy[name].zerolinecolor = line;
@@ -16,10 +17,30 @@ function themed(layout) {
   return copy;
 }
 
+// The legend as text of the page: it wraps on a phone, where a legend inside the chart would leave no room for it.
+function keys(traces) {
+  const line = document.createElement("p");
+  line.className = "legend";
+  const named = traces.filter((trace) => trace.name && trace.showlegend !== false);
+  for (const trace of named.sort((a, b) => (a.legendrank ?? 1000) - (b.legendrank ?? 1000))) {
+    const key = document.createElement("span");
+    key.innerHTML = `<i style="background: ${trace.line?.color ?? trace.marker.color}"></i>${trace.name}`;  // escaped already
+    line.append(key);
+  }
+  return line;
+}
+
+function show(name, traces, layout) {
+  const place = document.getElementById(name);
+  if (place.previousElementSibling?.matches(".legend")) place.previousElementSibling.remove();
+  if (layout.showlegend) place.before(keys(traces));
+  Plotly.react(place, traces, themed(layout), still);
+}
+
 const redraws = [() => {
   for (const [name, chart] of Object.entries(charts)) {
     const behind = backdrops[name.split("-")[0]] ?? [];  // of small panels side by side: wealth-0, wealth-1
-    Plotly.react(name, [...behind, ...chart.data], themed(chart.layout), still);
+    show(name, [...behind, ...chart.data], chart.layout);
   }
 }];
 

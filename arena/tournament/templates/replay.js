@@ -4,6 +4,7 @@ const control = Object.fromEntries(["asset", "agent", "step", "at", "table"].map
 const shares = new Intl.NumberFormat("en", {maximumFractionDigits: 0, signDisplay: "exceptZero"});
 const price = new Intl.NumberFormat("en", {maximumSignificantDigits: 6});
 const part = new Intl.NumberFormat("en", {maximumFractionDigits: 0, signDisplay: "negative"});
+const signed = (text) => text.replaceAll("-", "\u2212");
 const escaped = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
 function line(name, y, axis, color, width) {
@@ -25,11 +26,11 @@ function replayTraces(asset, chosen) {
     traces.push({...trace, showlegend: colors.has(seat), hoverinfo: colors.has(seat) ? "name+y" : "skip"});
   }
   const fills = asset.shares[chosen];
-  for (const [side, symbol, color] of [[1, "triangle-up", "#2f9e8f"], [-1, "triangle-down", "#c0504d"]]) {
+  for (const [side, symbol] of [[1, "triangle-up"], [-1, "triangle-down"]]) {
     const at = match.step.map((_, index) => index).filter((index) => Math.sign(fills[index]) === side);
     traces.push({
-      type: "scatter", mode: "markers", yaxis: "y3", name: side > 0 ? "bought" : "sold", x: at.map((i) => match.step[i]), y: at.map((i) => asset.mid[i]),
-      text: at.map((i) => shares.format(fills[i])), hoverinfo: "text", marker: {symbol, color, size: 8}, showlegend: true,
+      type: "scatter", mode: "markers", yaxis: "y3", name: side > 0 ? "bought ▲" : "sold ▼", x: at.map((i) => match.step[i]), y: at.map((i) => asset.mid[i]),
+      text: at.map((i) => shares.format(fills[i])), hoverinfo: "text", marker: {symbol, color: pink, size: 8}, showlegend: true,
     });
   }
   return traces;
@@ -38,8 +39,7 @@ function replayTraces(asset, chosen) {
 function replayLayout(step) {
   const axis = (title, domain) => ({title: {text: title, font: {size: 12}}, domain, nticks: 5, zeroline: title !== "price"});
   return {
-    height: 600, margin: {l: 66, r: 8, t: 72, b: 42}, showlegend: true, hovermode: "x",
-    legend: {orientation: "h", xref: "container", x: 0, y: 1.01, yanchor: "bottom", font: {size: 11}},
+    height: 540, margin: {l: 66, r: 8, t: 8, b: 42}, showlegend: true, hovermode: "x",
     xaxis: {anchor: "y", title: {text: "step", font: {size: 12}}, zeroline: false},
     yaxis: axis("position<br>[shares]", [0, 0.36]), yaxis2: axis("displaced<br>[bps]", [0.41, 0.58]), yaxis3: axis("price", [0.63, 1]),
     shapes: [{type: "line", x0: step, x1: step, yref: "paper", y0: 0, y1: 1, line: {color: quiet, width: 1, dash: "dot"}}],
@@ -56,7 +56,7 @@ function replayRows(asset, index) {
     row.append(head, ...values.map(([form, value]) => {
       const cell = document.createElement("td");
       cell.dataset.value = value;
-      cell.textContent = form.format(value).replace("-", "\u2212");
+      cell.textContent = signed(form.format(value));
       return cell;
     }));
     return row;
@@ -68,8 +68,8 @@ function replayRows(asset, index) {
 
 function replayStep() {
   const asset = match.assets[control.asset.value], index = Number(control.step.value);
-  const moved = (asset.displacement[index] * 1e4).toFixed(1).replace("-", "\u2212");
-  control.at.value = `${match.step[index]}: ${price.format(asset.ref_price[index])} displaced ${moved} bps, net flow ${shares.format(asset.net_flow[index])}`;
+  const moved = (asset.displacement[index] * 1e4).toFixed(1);
+  control.at.value = signed(`${match.step[index]}: ${price.format(asset.ref_price[index])} displaced ${moved} bps, net flow ${shares.format(asset.net_flow[index])}`);
   control.step.setAttribute("aria-valuetext", control.at.value);
   replayRows(asset, index);
   return [asset, match.step[index]];
@@ -77,7 +77,7 @@ function replayStep() {
 
 function drawReplay() {
   const [asset, step] = replayStep();
-  Plotly.react("replay", replayTraces(asset, Number(control.agent.value)), themed(replayLayout(step)), still);
+  show("replay", replayTraces(asset, Number(control.agent.value)), replayLayout(step));
 }
 
 // Begin with who moved the first asset most, in the middle of the match.
