@@ -27,6 +27,10 @@ class AgentFault(Exception):
         self.reason, self.trace, self.clause = one_line(reason), trace, clause
 
 
+class AgentLost(AgentFault):
+    """The agent's process was killed, maybe not by itself: by an operator, or by a system that ran out of memory."""
+
+
 def fault(what: str, error: BaseException, clause: str = "runs") -> AgentFault:
     """From an error that the agent raised. Memory addresses are left out: they differ from process to process."""
     try:

@@ -67,6 +67,7 @@ def play(
     The result depends on the arguments only: not on seats taken, process, threads or what was played before.
     """
     forfeits: dict[int, Forfeit] = {}
+    spared: set[int] = set()  # seats whose agent was lost once
     forecasts = UnitForecasts(rules.forecast, scenarios, tables)
     while True:
         try:
@@ -75,6 +76,9 @@ def play(
                     rules, agents, unit, scenarios, forecasts, num_path_scenarios, num_market_scenarios
                 )
         except Forfeit as offence:
+            if offence.may_be_innocent and offence.seat not in spared:
+                spared.add(offence.seat)
+                continue
             forfeits[offence.seat] = offence
             continue
         reasons = {seat: (offence.reason, offence.trace) for seat, offence in forfeits.items()}

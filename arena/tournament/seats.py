@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from arena.agents import faults
-from arena.agents.faults import AgentFault, fault
+from arena.agents.faults import AgentFault, AgentLost, fault
 from arena.agents.isolation import Isolation, IsolationUnavailable, close_agents, open_agent
 from arena.agents.types import Agent
 from arena.envs.types import Observation
@@ -26,11 +26,14 @@ class Entrant:
 
 
 class Forfeit(Exception):
-    """A seat broke the rules of the match."""
+    """A seat broke the rules of the match.
 
-    def __init__(self, seat: int, reason: str, trace: str = ""):
+    may_be_innocent  somebody else may have ended the agent's process; if it happens again, nobody else has
+    """
+
+    def __init__(self, seat: int, reason: str, trace: str = "", may_be_innocent: bool = False):
         super().__init__(reason)
-        self.seat, self.reason, self.trace = seat, reason, trace
+        self.seat, self.reason, self.trace, self.may_be_innocent = seat, reason, trace, may_be_innocent
 
 
 @contextmanager
@@ -105,4 +108,4 @@ def _reset(seat: int, agent: Agent) -> None:
 
 
 def _forfeit(seat: int, found: AgentFault) -> Forfeit:
-    return Forfeit(seat, found.reason, found.trace)
+    return Forfeit(seat, found.reason, found.trace, isinstance(found, AgentLost))

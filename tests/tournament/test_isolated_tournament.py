@@ -16,9 +16,10 @@ from arena.tournament.plan import make_plan
 from arena.tournament.run_folder import create_run
 from arena.tournament.session import play_all
 from arena.tournament.store import compact, digest
+from arena.tournament.types import OK
 
 AGENTS = """
-import os, time
+import os, signal, time
 import numpy as np
 
 class Dice:
@@ -31,6 +32,16 @@ class Hangs(Dice):
 class Follows(Dice):
     forecaster = "drift"
     def act(self, obs): return 0.1 * obs.forecast_return[:, 0]
+
+class Frail(Dice):
+    # Its process is killed once, as by somebody else, while a match goes on.
+    def __init__(self, marker: str): self.marker, self.bars = marker, 0
+    def act(self, obs):
+        self.bars += 1
+        if self.bars == 3 and not os.path.exists(self.marker):
+            open(self.marker, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().act(obs)
 
 class Quits(Dice):
     def __init__(self): os._exit(1)
@@ -73,6 +84,17 @@ def test_isolated_agents_play_in_the_workers_of_ray(tmp_path):
     on_ray, _, _ = played(tiny(tmp_path, workers=2))
     here, _, _ = played(tiny(tmp_path))
     assert on_ray == here
+
+
+def test_a_process_that_somebody_kills_changes_no_result(tmp_path):
+    content = tiny(tmp_path, seats=None, lineups=None).model_dump()
+    marker = tmp_path / "killed"
+    frail = {"agent": f"{tmp_path}/mine.py:Frail", "params": {"marker": str(marker)}}
+    config = TournamentConfig.model_validate(content | {"agents": [{"agent": "random"}, {"agent": "cash"}, frail]})
+    struck, plan, run = played(config)
+    assert marker.exists()
+    assert set(compact(run, plan.units).to_pandas()["status"]) == {OK}
+    assert played(config)[0] == struck
 
 
 def test_the_verdict_of_a_clock_is_stored(tmp_path):

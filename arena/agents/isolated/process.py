@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from arena.agents.faults import AgentFault, one_line
+from arena.agents.faults import AgentFault, AgentLost, one_line
 from arena.agents.isolated import wire
 from arena.agents.isolated.launch import Launched, launch
 from arena.agents.isolated.sandbox import IsolationUnavailable
@@ -56,7 +56,7 @@ class AgentProcess:
         except TimeoutError:
             found = AgentFault(f"took longer than {seconds:g} s {doing}", clause="limits")
         except (EOFError, ConnectionError):
-            found = AgentFault(self._how_it_ended(seconds, doing), clause="limits")
+            found = self._how_it_ended(seconds, doing)
         except WireError as error:
             found = AgentFault(str(error), clause="limits")
         while self._drain():
@@ -65,7 +65,8 @@ class AgentProcess:
             found = AgentFault(f"printed more than {MAX_OUTPUT // 2**20} MB", clause="limits")
         if found is not None:
             self.close()
-            raise AgentFault(found.reason, found.trace + self._said("\nprinted:\n"), found.clause)
+            found.trace += self._said("\nprinted:\n")
+            raise found
         return payload
 
     def wait_for_host(self) -> None:
@@ -120,16 +121,17 @@ class AgentProcess:
     def _said(self, title: str = "") -> str:
         return title + self._printed.decode("utf-8", "replace") if self._printed else ""
 
-    def _how_it_ended(self, seconds: float, doing: str) -> str:
+    def _how_it_ended(self, seconds: float, doing: str) -> AgentFault:
         code = _exit_code(self._launched.lifeline, self._of_keeper)
         if code is None:
-            return "closed its channel"
+            return AgentFault("closed its channel", clause="limits")
         number = code - 128
         if number == signal.SIGXCPU:
-            return f"took longer than {seconds:g} s {doing}"
+            return AgentFault(f"took longer than {seconds:g} s {doing}", clause="limits")
         if number in signal.valid_signals():
-            return f"its process was killed ({signal.Signals(number).name})"
-        return f"ended its process with exit code {code}"
+            kind = AgentLost if number in (signal.SIGKILL, signal.SIGTERM) else AgentFault
+            return kind(f"its process was killed ({signal.Signals(number).name})", clause="limits")
+        return AgentFault(f"ended its process with exit code {code}", clause="limits")
 
     def _reported(self, kind: Kind, payload: bytes) -> AgentFault:
         if kind is not Kind.FAULT:
