@@ -23,8 +23,6 @@ from arena.agents.isolated.sandbox import IsolationUnavailable
 from arena.agents.registry import BUILT_IN, SHIPPED, make_agent
 from arena.agents.types import Agent
 
-__all__ = ["IsolationUnavailable"]  # raised here, defined where it is first needed
-
 Level = Literal["none", "process", "sandbox"]
 SUPPORTED = sys.platform == "linux"  # memory limits, sealed memory and the keeper of processes are Linux's
 CODELESS = ("policy", "onnx")  # prefixes of files that hold a network and no Python
