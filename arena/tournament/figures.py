@@ -14,6 +14,7 @@ COST_PARTS = {
     "financing": ("financing", "#2f9e8f"),
 }
 ROW_HEIGHT = 26
+MAX_ROWS = 60  # entrants of a chart: the table has all, and nobody scrolls through 200 bars
 OFF_SCALE = 20  # median absolute deviations from the median: a total loss would flatten everybody else
 
 Figure = dict[str, Any]
@@ -21,7 +22,7 @@ Figure = dict[str, Any]
 
 def growth_figure(leaderboard: Mapping[str, Any]) -> Figure:
     """Growth and its interval per entrant, best on top; the raw score in grey beside the control-variate one."""
-    entries = leaderboard["agents"]
+    entries = leaderboard["agents"][:MAX_ROWS]
     traces = []
     if leaderboard["headline"] == "growth_cv":
         traces.append(_interval_trace(entries, "growth_raw", 1e4, "raw", MUTED, 0.18))
@@ -35,14 +36,14 @@ def growth_figure(leaderboard: Mapping[str, Any]) -> Figure:
 
 def rating_figure(leaderboard: Mapping[str, Any]) -> Figure:
     """Rating and its interval per entrant, in the order of growth."""
-    entries = leaderboard["agents"]
+    entries = leaderboard["agents"][:MAX_ROWS]
     trace = _interval_trace(entries, "rating", 1.0, "rating", ACCENT, 0.0)
     return _forest([trace], entries, "rating", 1.0, "rating (cash = 1000)", 1000.0)
 
 
 def cost_figure(leaderboard: Mapping[str, Any]) -> Figure:
     """Mean costs per game, stacked by what they were paid for; financing received points left."""
-    entries = leaderboard["agents"]
+    entries = leaderboard["agents"][:MAX_ROWS]
     names = [html.escape(entry["agent"]) for entry in entries]
     traces = [
         {

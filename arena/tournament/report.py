@@ -75,6 +75,7 @@ def write_report(
         tiers=tiers(leaderboard),
         forecasts=wording.forecast_claims(leaderboard),
         notes=[*leaderboard["notes"], *notes],
+        max_rows=figures.MAX_ROWS,
         names=matrices.shown_agents(leaderboard),
         verdicts=matrices.verdict_matrix(leaderboard),
         symbols=matrices.SYMBOLS,

@@ -106,6 +106,18 @@ def test_page_shows_what_there_is_and_no_more(tmp_path: Path, board) -> None:
         assert f'<section id="{part}"' in page
 
 
+def test_a_large_field_is_cut_where_it_would_be_a_wall(tmp_path: Path, board, monkeypatch) -> None:
+    monkeypatch.setattr(figures, "MAX_ROWS", 3)
+    monkeypatch.setattr(matrices, "MAX_MATRIX", 2)
+    page = report.write_report(tmp_path, board | {"final": board}, title="t").read_text()
+    charts = json.loads(re.search(r"const charts = (\{.*\});", page).group(1))
+    assert {len(trace["y"]) for name in ("growth", "rating") for trace in charts[name]["data"]} == {3}
+    assert "The charts show the first 3 of 5 entrants." in page
+    assert "The first 2 of 5 entrants; leaderboard.json has all pairs." in page
+    assert page.count('<td title="oracle against') == 1
+    assert 'href="final/report.html"' in page
+
+
 def test_tiers_are_runs_down_the_ranking(board) -> None:
     entries = [entry | {"tier": tier} for entry, tier in zip(board["agents"], (1, 1, 2, 1, 3))]
     assert report.tiers(board | {"agents": entries}) == [(1, [0, 1]), (2, [2]), (1, [3]), (3, [4])]
