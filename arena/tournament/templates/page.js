@@ -34,7 +34,8 @@ function show(name, traces, layout) {
   const place = document.getElementById(name);
   if (place.previousElementSibling?.matches(".legend")) place.previousElementSibling.remove();
   if (layout.showlegend) place.before(keys(traces));
-  Plotly.react(place, traces, themed(layout), still);
+  const fixed = document.body.matches(".paper") ? {width: place.clientWidth} : {};  // a sheet does not wait for a resize
+  Plotly.react(place, traces, {...themed(layout), ...fixed}, still);
 }
 
 const redraws = [() => {
@@ -86,8 +87,14 @@ toggle.addEventListener("click", () => {
 toggle.setAttribute("aria-label", `Colours: ${names[theme()]}`);
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
-// Paper is white: charts are drawn for light ground while a page is printed.
+// Paper is white, and narrower than a screen: while a page is printed, charts are drawn for it.
 let chosen = "";
-window.addEventListener("beforeprint", () => { chosen = theme(); setTheme("light"); draw(); });
-window.addEventListener("afterprint", () => { setTheme(chosen); draw(); });
+function paper(begins) {
+  if (begins) chosen = theme();
+  setTheme(begins ? "light" : chosen);
+  document.body.classList.toggle("paper", begins);
+  draw();
+}
+window.addEventListener("beforeprint", () => paper(true));
+window.addEventListener("afterprint", () => paper(false));
 draw();
