@@ -67,9 +67,13 @@ def compare(runs: Sequence[Path]) -> Comparison:
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
-    """Folder names, or whole paths where two folders have one name."""
-    names = [run.resolve().name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+    """Folder names, with as many of the folders above as it takes to tell them apart."""
+    parts = [run.resolve().parts for run in runs]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(set(parts)):
+            break
+    return names
 
 
 def flat(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:

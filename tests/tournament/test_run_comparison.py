@@ -92,6 +92,7 @@ def test_the_command_answers_bad_input_in_one_sentence(runs, tmp_path: Path, cap
 def test_runs_of_one_name_are_told_apart() -> None:
     assert names_of([Path("a/0001-x"), Path("b/0002-y")]) == ["0001-x", "0002-y"]
     assert names_of([Path("a/0001-x"), Path("b/0001-x")]) == ["a/0001-x", "b/0001-x"]
+    assert names_of([Path("0001-x"), Path("0001-x")]) == ["0001-x", "0001-x"], "one run twice"
 
 
 def test_nested_settings_get_one_name_each() -> None:
