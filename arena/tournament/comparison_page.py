@@ -61,7 +61,7 @@ def growth_figure(found: Comparison) -> Figure:
     names, num_runs = list(found.standings), len(found.runs)
     traces = [_run_trace(run, place, found) for place, run in enumerate(found.runs)]
     entries = [_entry(agent, standing) for agent, all_of in found.standings.items() for standing in all_of if standing]
-    low, high = value_range(entries, "growth", off_scale(entries, "growth"), 0.0)
+    low, high = value_range(entries, "growth", off_scale(entries, "growth", 0.0), 0.0)
     zero = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
     title = {"text": "growth per game [bps]", "font": {"size": 12}}
     layout = {

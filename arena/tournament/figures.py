@@ -90,12 +90,14 @@ def _interval_trace(
     }
 
 
-def off_scale(entries: list[dict[str, Any]], field: str) -> set[str]:
+def off_scale(entries: list[dict[str, Any]], field: str, reference: float) -> set[str]:
     """Entrants so far from the others that an axis showing them would show nothing else."""
     values = {entry["agent"]: entry[field] for entry in entries if entry[field] is not None}
     center = statistics.median(values.values())
     spread = statistics.median(abs(value - center) for value in values.values())
-    return {agent for agent, value in values.items() if spread and abs(value - center) > OFF_SCALE * spread}
+    far = {agent for agent, value in values.items() if spread and abs(value - center) > OFF_SCALE * spread}
+    shown = [reference, *(value for agent, value in values.items() if agent not in far)]
+    return {agent for agent in far if not min(shown) <= values[agent] <= max(shown)}  # cash is where the axis begins
 
 
 def value_range(
@@ -118,7 +120,7 @@ def _forest(
     traces: list[Figure], entries: list[dict[str, Any]], field: str, scale: float, title: str, reference: float
 ) -> Figure:
     layout = _layout(len(entries), title)
-    hidden = off_scale(entries, field)
+    hidden = off_scale(entries, field, reference)
     low, high = value_range(entries, field, hidden, reference, "growth_raw" if field == "growth" else None)
     layout["xaxis"]["range"] = [low * scale, high * scale]
     names = [html.escape(name) for name in row_names(entries, hidden)]

@@ -30,7 +30,7 @@ def write_plots(folder: Path, leaderboard: Mapping[str, Any], bands: Mapping[str
 
 
 def _forest(path: Path, entries: list[dict[str, Any]], field: str, scale: float, label: str, reference: float) -> Path:
-    hidden = off_scale(entries, field)
+    hidden = off_scale(entries, field, reference)
     figure, axes = _row_axes(row_names(entries, hidden))
     low, high = value_range(entries, field, hidden, reference)
     axes.set_xlim(low * scale, high * scale)

@@ -172,6 +172,12 @@ def test_a_total_loss_does_not_flatten_the_others(board) -> None:
     assert "broken (off scale)" in growth["layout"]["yaxis"]["ticktext"]
 
 
+def test_who_stands_at_the_reference_is_never_off_scale() -> None:
+    entries = [{"agent": name, "growth": growth} for name, growth in (("cash", 0.0), ("a", -0.0260), ("b", -0.0261))]
+    assert figures.off_scale(entries, "growth", 0.0) == set()
+    assert figures.off_scale(entries, "growth", -0.02) == {"cash"}
+
+
 def test_interval_ends_of_exactly_zero_are_drawn(board) -> None:
     entry = board["agents"][0] | {"growth_low": 0.0}
     trace = figures.growth_figure(board | {"agents": [entry]})["data"][-1]
