@@ -64,6 +64,18 @@ def test_a_market_doubled_asset_by_asset_is_played_the_same():
     torch.testing.assert_close(doubled_value, value)
 
 
+def test_moments_are_those_of_a_feature_of_all_assets():
+    """It answers as one without moments does to numbers that were normalised before."""
+    network, plain = asset_policy(), asset_policy()
+    with torch.no_grad():
+        plain.normaliser.mean.zero_()
+        plain.normaliser.var.fill_(1.0)
+    obs, (mean, std) = obs_of(8), (network.normaliser.mean, network.normaliser.var.sqrt())
+    every = [*(feature for feature in range(P) for _ in range(8)), *range(P, P + S)]  # moment of each entry of obs
+    for found, expected in zip(network(obs), plain((obs - mean[every]) / std[every])):
+        torch.testing.assert_close(found, expected)
+
+
 def test_it_knows_the_layout_of_an_observation():
     names = layout(preset("sqrt"), 1)
     assert len(names) == P + S
