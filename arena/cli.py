@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from arena.commands.bench import bench
 from arena.commands.check import check
+from arena.commands.data import data
 from arena.commands.new_agent import new_agent
 from arena.commands.report import report
 from arena.config import TournamentConfig
@@ -34,6 +36,9 @@ usage: arena tournament [options]
        arena check AGENT [name=value ...] [options]
        arena new-agent NAME [--batch]
        arena report RUN [RUN ...]
+       arena data check|import PATH [options]
+       arena export [options]
+       arena bench env|forecaster|cache|training [options]
 --help after a command tells more"""
 
 
@@ -41,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """`arena COMMAND ...`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     commands = {"tournament": tournament, "train": train, "check": check, "new-agent": new_agent, "report": report}
+    commands |= {"data": data, "export": export, "bench": bench}
     if given and given[0] in commands:
         return commands[given[0]](given[1:])
     print(USAGE)
@@ -71,6 +77,13 @@ def train(arguments: Sequence[str]) -> int:
         return _refuse(error)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def export(arguments: Sequence[str]) -> int:
+    """Write forecasters as files that need torch alone; returns the exit code."""
+    from arena.commands import export as command
+
+    return command.main(arguments)
 
 
 def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]:

@@ -1,81 +1,8 @@
-"""Measures how fast agents are trained: RLlib's stock path beside the tensor path, with a table of where time goes.
+"""Measures how fast agents are trained; `arena bench training` is the same command. --help tells more."""
 
-python scripts/benchmark_training.py --json benchmarks/training_cpu.json
-python scripts/benchmark_training.py --resident --device cuda --num-agents 10 --num-assets 4 --json gpu.json
-"""
-
-import argparse
-import json
-import logging
 import sys
-import warnings
-from pathlib import Path
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=Path("configs/train/benchmark.yaml"), help="the workload")
-    parser.add_argument("--rounds", type=int, default=3, help="measured iterations, of which the median counts")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the numbers there")
-    resident = parser.add_argument_group("rollouts inside the learner, tensor path alone: for a GPU")
-    resident.add_argument("--resident", action="store_true")
-    resident.add_argument("--device", default="cuda", help="cuda or cpu")
-    resident.add_argument("--num-envs", type=int, default=4096, help="parallel markets")
-    resident.add_argument("--num-agents", type=int, default=10)
-    resident.add_argument("--num-assets", type=int, default=4)
-    resident.add_argument("--rollout-length", type=int, default=32)
-    resident.add_argument("--minibatch-size", type=int, default=65536, help="rows of agents")
-    options = parser.parse_args()
-
-    for name, value in vars(options).items():
-        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            parser.error(f"--{name.replace('_', '-')} is {value}, expected at least 1")
-    import torch
-
-    if options.resident and options.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error("--device is cuda, but this torch sees no GPU; use --device cpu")
-    print(f"workload of {options.config}, {options.rounds} rounds, {options.threads} thread(s)", flush=True)
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    from arena.benchmark.training import ResidentBenchmark, TrainingBenchmark, benchmark_resident, benchmark_training
-
-    settings = {key: value for key, value in vars(options).items() if key not in ("json", "resident")}
-    try:
-        if options.resident:
-            result = benchmark_resident(ResidentBenchmark(**settings))
-        else:
-            run = TrainingBenchmark(**{key: settings[key] for key in ("config", "rounds", "threads")})
-            result = benchmark_training(run)
-    except ValueError as error:
-        parser.error(str(error))
-    report(result)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2, default=str) + "\n")
-        print(f"wrote {options.json}")
-    return 0
-
-
-def report(result: dict) -> None:
-    from arena.benchmark.training import table
-
-    for network, found in result["networks"].items():
-        print(f"\nnetwork {network}")
-        if "stock" not in found:
-            print(f"  {found['env_steps_per_second']:,.0f} market steps trained per second")
-            continue
-        print(f"  {'market steps':34} {'stock':>10} {'tensor':>10} {'ratio':>7}")
-        for label, key, ratio in (
-            ("trained per second", "env_steps_per_second", "ratio_end_to_end"),
-            ("trained per CPU-second", "env_steps_per_cpu_second", "ratio_end_to_end_cpu"),
-            ("sampled per CPU-second", "sample_env_steps_per_cpu_second", "ratio_sampling"),
-        ):
-            print(f"  {label:34} {found['stock'][key]:10,.0f} {found['tensor'][key]:10,.0f} {found[ratio]:7.1f}")
-        print(f"  {'CPU microseconds per market step':44} {'stock':>9} {'tensor':>9}")
-        for part, stock, tensor in table(found):
-            print(f"  {part:44} {stock:9.1f} {tensor:9.1f}")
-
+from arena.commands.bench_training import main
 
 if __name__ == "__main__":
     sys.exit(main())

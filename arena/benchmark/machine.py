@@ -36,7 +36,9 @@ def versions() -> dict[str, str]:
 
 def command() -> str:
     """The command line that is running."""
-    return shlex.join(["python", *sys.argv])
+    program = sys.argv[0]
+    start = ["python", program] if program.endswith(".py") else [os.path.basename(program)]
+    return shlex.join([*start, *sys.argv[1:]])
 
 
 def peak_memory_bytes(device: str) -> int:
