@@ -14,7 +14,7 @@ from arena.training.league import League, LeagueParams
 from arena.training.league_driver import league_step, push, seat_league, seat_module, trained_network
 from arena.training.outcomes import LEARNER, against
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("local_ray")]
 
 GROUPS, OPPONENTS = 2, 2
 PARAMS = LeagueParams(
@@ -25,28 +25,6 @@ PARAMS = LeagueParams(
     exploiter_threshold=0.01,  # every exploiter begins anew at every snapshot
     rate_every=3,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    """One Ray for the whole file."""
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture
-def build():
-    """Algorithms that are stopped again."""
-    built = []
-
-    def make(config):
-        built.append(config.build_algo())
-        return built[-1]
-
-    yield make
-    for algorithm in built:
-        algorithm.stop()
 
 
 def league_config(runners=0, resident=False, params=PARAMS, **sections):

@@ -38,29 +38,7 @@ from arena.training.ppo_loop import make_batch
 from arena.training.rewards import RewardParams
 from arena.training.tensor_runner import TensorEnvRunner
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    """One Ray for the whole file."""
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture
-def build():
-    """Algorithms that are stopped again."""
-    built = []
-
-    def make(config):
-        built.append(config.build_algo())
-        return built[-1]
-
-    yield make
-    for algorithm in built:
-        algorithm.stop()
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("local_ray")]
 
 
 def mean_actions(module):
