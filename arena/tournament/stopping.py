@@ -56,6 +56,8 @@ class Finding(NamedTuple):
     agent: str  # the leader by mean score, or the newcomer
     scenarios: int  # consumed
     decided: bool  # against all
+    bound: float  # log growth: the bets count a difference beyond it as it; the smallest M of the one's pairs
+    beyond: int  # consumed scenarios in which a pair of the one had a difference beyond its M
     against: dict[str, Decision]
 
 
@@ -94,7 +96,10 @@ class Watch:
         if self._bets is None:
             return None
         mine, said = self._one(), verdicts(self._bets)
-        low, high = interval(self._differences()[BURN_IN:], self._bets.bound, len(said))
+        differences, bound = self._differences(), self._bets.bound
+        low, high = interval(differences[BURN_IN:], bound, len(said))
+        own = np.array([mine in pair for pair in zip(*self._pairs())])
+        clipped = (np.abs(differences) > bound)[:, own].any(1)
         columns = (
             self._row(mine, said, _mirrored(said)).tolist(),
             self._row(mine, self._needed, self._needed).tolist(),
@@ -103,7 +108,14 @@ class Watch:
         )
         others = [agent for agent in self._agents if agent != self._agents[mine]]
         against = {other: Decision(*numbers) for other, *numbers in zip(others, *columns)}
-        return Finding(self._agents[mine], sum(map(len, self._scores)), self.decided, against)
+        return Finding(
+            self._agents[mine],
+            sum(map(len, self._scores)),
+            self.decided,
+            float(bound[own].min()),
+            int(clipped.sum()),
+            against,
+        )
 
     def _consume(self, tables: "list[pa.Table]") -> None:
         import pyarrow as pa
@@ -176,6 +188,13 @@ def sentences(finding: Finding, margin: float, planned: int) -> list[str]:
         if names:
             parts.append(f"{word} {', '.join(names)}")
     found = [first, f"{agent} is {'; '.join(parts)}."]
+    decided_by_difference = any(decision.verdict in (BETTER, WORSE) for decision in finding.against.values())
+    if decided_by_difference:
+        seen = f"{finding.beyond} of them had" if finding.beyond else "none of them had"
+        found.append(
+            f"The bets count a difference of more than {finding.bound:.2g} in log growth as that much ({seen} a larger "
+            "one): against a ruin too rare to have been seen they do not insure."
+        )
     if finding.decided:
         found.append("Other intervals and p-values take the number of scenarios as fixed beforehand; it was not.")
     return found

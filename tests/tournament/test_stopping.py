@@ -19,7 +19,7 @@ from arena.tournament.run_folder import create_run
 from arena.tournament.schedule import build_lineups, build_units
 from arena.tournament.sequential import decide
 from arena.tournament.session import play_all
-from arena.tournament.stopping import Finding, StopRule, Watch
+from arena.tournament.stopping import Finding, StopRule, Watch, sentences
 from arena.tournament.store import write_paths, write_unit
 from tests.tournament.test_formats import rows
 
@@ -162,3 +162,31 @@ def test_workers_stop_at_the_same_place(tmp_path, workers: int) -> None:  # type
         plan, run = played(config(tmp_path, ray={"workers": number}))
         boards.append((rank(run, plan, 0)["digest"], sorted(path.name for path in run.glob("*/*.parquet"))))
     assert boards[0] == boards[1]
+
+
+@pytest.mark.slow
+def test_the_trained_agent_is_decided_in_the_default_field_before_the_end(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """On the shipped field and market: the gauntlet of docs/ranking.md."""
+    form = {"format": "gauntlet", "newcomer": "trained", "stop": {"when": "newcomer"}}
+    chosen = TournamentConfig.model_validate({"out": tmp_path, "tournament": form, "ray": {"workers": 0}})
+    plan, run = played(chosen)
+    stop = rank(run, plan, 0)["stop"]
+    assert stop["decided"]
+    assert stop["scenarios"] < chosen.data.scenarios / 2
+    assert {decision["verdict"] for decision in stop["against"].values()} == {"better"}
+
+
+def test_a_difference_beyond_the_bound_is_counted_and_said() -> None:
+    """One ruin of the other by 3 in log growth, which the bets count as their bound."""
+    schedule = Fixed(build_units(build_lineups(["cash", "good"], 2, seed=0), range(300), 25), frozenset(SKILL))
+    table = rows(schedule.units, SKILL)
+    growth = table["growth_cv"].to_numpy().copy()
+    growth[np.flatnonzero((table["scenario"].to_numpy() == 60) & (np.array(table["agent"]) == "cash"))] = -3.0
+    table = table.set_column(table.schema.get_field_index("growth_cv"), "growth_cv", [growth])
+    watch = Watch(StopRule("good", margin=0.0), schedule, schedule.units)
+    for unit in schedule.units:
+        watch.add(unit, table.filter(np.isin(table["scenario"].to_numpy(), unit.scenarios)))
+    finding = watch.finding()
+    assert finding is not None
+    assert finding.beyond == 1
+    assert any(f"more than {finding.bound:.2g} in log growth" in said for said in sentences(finding, 0.0, 300))
