@@ -76,7 +76,12 @@ def growth_estimates(
     results: "pa.Table", column: str = "growth_raw", cash: str = "cash", kind: ScenarioKind = "seed"
 ) -> dict[str, Estimate]:
     """Entrant -> growth above cash with its interval, best first. Cheap: also serves a live ticker."""
-    scores = excess(score_table(results, column), cash)
+    return score_estimates(score_table(results, column), cash, kind)
+
+
+def score_estimates(scores: Scores, cash: str = "cash", kind: ScenarioKind = "seed") -> dict[str, Estimate]:
+    """Entrant -> mean score above cash with its interval, best first."""
+    scores = excess(scores, cash)
     estimates = {agent: mean_interval(scores.values[:, index], kind) for index, agent in enumerate(scores.agents)}
     return dict(sorted(estimates.items(), key=lambda item: (-np.nan_to_num(item[1].value, nan=-np.inf), item[0])))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from arena.tournament import growth
 from arena.tournament.growth import ScenarioKind
+from arena.tournament.score_sums import ScoreSums
 from arena.tournament.wording import bps, half_width
 
 if TYPE_CHECKING:
@@ -16,29 +17,28 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """The current ranking, from the tables of finished units."""
+    """The current ranking, from the tables of finished units, of which it keeps sums and no rows."""
 
     def __init__(self, kind: ScenarioKind, cash: str = "cash"):
         self._kind, self._cash = kind, cash
-        self._tables: list[pa.Table] = []
+        self._sums = ScoreSums(("growth_cv", "growth_raw"))
 
     def add(self, results: "pa.Table") -> None:
         """Count a finished unit."""
-        self._tables.append(results)
+        self._sums.add(results)
 
     def top(self, count: int = 3) -> str:
         """The leaders by growth, with their intervals once there are enough scenarios for one."""
-        import numpy as np
-        import pyarrow as pa
-
-        results = pa.concat_tables(self._tables)
-        column = "growth_raw" if np.isnan(results["growth_cv"].to_numpy()).any() else "growth_cv"
-        estimates = growth.growth_estimates(results, column, self._cash, self._kind)
+        estimates = growth.score_estimates(self._sums.scores(self._column()), self._cash, self._kind)
         leaders = []
         for name, estimate in list(estimates.items())[:count]:
             margin = half_width(estimate.low, estimate.high, bps)
             leaders.append(f"{name} {bps(estimate.value)}{f' ± {margin}' if margin else ''}")
         return f"ahead so far, growth in bps: {', '.join(leaders)}"
+
+    def _column(self) -> str:
+        """Growth without the luck of the price process where that is known of all rows."""
+        return "growth_raw" if self._sums.has_nan("growth_cv") else "growth_cv"
 
 
 @contextmanager
@@ -69,12 +69,15 @@ def progress_bar(console: "Console", num_units: int, num_done: int, standing: St
         yield Ticker(bar, task, live, standing)
 
 
+RANKING_SHARE = 0.02  # of the driver's time, at most: in a large field one ranking takes seconds
+
+
 class Ticker:
     """Moves the bar. The ranking below it is made anew at most once a second: it costs more than a short unit."""
 
     def __init__(self, bar, task, live, standing: Standing):  # type: ignore[no-untyped-def]  # rich objects
         self._bar, self._task, self._live, self._standing = bar, task, live, standing
-        self._ranked_at = -math.inf
+        self._rank_after = -math.inf  # by the monotonic clock [s]
 
     def advance(self, results: "pa.Table") -> None:
         """One more unit is done."""
@@ -84,7 +87,8 @@ class Ticker:
         self._standing.add(results)
         self._bar.advance(self._task)
         now = time.monotonic()
-        if now - self._ranked_at < 1.0 and not self._bar.finished:
+        if now < self._rank_after and not self._bar.finished:
             return
-        self._ranked_at = now
         self._live.update(Group(self._bar, Text(self._standing.top(), style="dim")))
+        end = time.monotonic()
+        self._rank_after = end + max(1.0, (end - now) / RANKING_SHARE)
