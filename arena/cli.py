@@ -38,7 +38,7 @@ usage: arena tournament [options]
        arena report RUN [RUN ...]
        arena data check|import PATH [options]
        arena export [options]
-       arena bench env|forecaster|cache|training [options]
+       arena bench env|forecaster|cache|training|cluster|memory [options]
 --help after a command tells more"""
 
 

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Sequence
 
 BAD_INPUT = 2  # exit code
-KINDS = ("env", "forecaster", "cache", "training")
+KINDS = ("env", "forecaster", "cache", "training", "cluster", "memory")
 USAGE = f"""\
 usage: arena bench {"|".join(KINDS)} [options]
 --help after a kind tells more"""

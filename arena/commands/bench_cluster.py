@@ -1,0 +1,67 @@
+"""Measures what Ray adds to the units of a tournament: processor time, latency, and memory over many units.
+
+python scripts/benchmark_cluster.py --json cluster.json
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from arena.commands.naming import description, program
+
+SCRIPT, COMMAND = "benchmark_cluster.py", "arena bench cluster"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`arena bench cluster` of these arguments, or the script of the command line's."""
+    parser = argparse.ArgumentParser(
+        program(arguments, COMMAND),
+        description=description(__doc__, arguments, SCRIPT, COMMAND),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--units", type=int, default=8, help="of the default size, per setting and round (default 8)")
+    parser.add_argument("--rounds", type=int, default=2, help="(default 2)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], metavar="W", help="(default 0 1 2)")
+    parser.add_argument("--small-units", type=int, default=400, help="that hardly compute (default 400)")
+    parser.add_argument("--idle-seconds", type=float, default=20.0, help="watched without work (default 20)")
+    parser.add_argument(
+        "--session-units", type=int, default=10_000, help="the smallest, stored: memory, driver (default 10000)"
+    )
+    parser.add_argument("--large-units", type=int, default=600, help="of as many rows as a default one (default 600)")
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the numbers there")
+    options = parser.parse_args(arguments)
+
+    for name in ("units", "rounds", "small_units", "session_units", "large_units"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}, expected at least 1")
+    if min(options.workers) < 0 or max(options.workers) < 1 or options.idle_seconds < 0:
+        parser.error("--workers are 0 or more, with one above 0, and --idle-seconds is not negative")
+    from arena.benchmark.cluster import ClusterBenchmark, benchmark_cluster
+
+    size = {key: value for key, value in vars(options).items() if key != "json"}
+    run = ClusterBenchmark(**size | {"workers": tuple(options.workers)})
+    print(
+        f"{run.rounds} rounds of {run.units} units of the default tournament with {', '.join(map(str, run.workers))} "
+        f"workers; {run.small_units} of the smallest; {run.session_units} of those into a run folder",
+        flush=True,
+    )
+    try:
+        result = benchmark_cluster(run)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    smallest, per_unit = result["smallest_unit"], result["sessions"]["rows_1"]["per_unit"]
+    print(
+        f"overhead of Ray {result['overhead']:.1%} of a unit's work, target {result['target']:.0%} "
+        f"{'reached' if result['reached'] else 'missed'}; a unit that hardly computes costs "
+        f"{smallest['ray_cpu_ms']:.1f} ms of CPU and {smallest['round_trip_ms']['p50']:.1f}"
+        f" ms there and back; each stored unit adds {per_unit['driver_bytes']:,.0f} bytes to the driver and "
+        f"{per_unit['worker_bytes']:,.0f} to the worker"
+    )
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+        print(f"wrote {options.json}")
+    return 0
