@@ -62,8 +62,11 @@ def max_drawdown(nav: Tensor) -> Tensor:
     return drawdown(nav).amax(-1)
 
 
-def annual_return(nav: Tensor, periods_per_year: float) -> Tensor:
-    """[..., T] nav -> [...] compound growth per year; -1 where the path ends at or below 0."""
+def annual_return(nav: Tensor, periods_per_year: float | Tensor) -> Tensor:
+    """[..., T] nav -> [...] compound growth per year; -1 where the path ends at or below 0.
+
+    periods_per_year  of all paths, or [...] of each
+    """
     years = (nav.shape[-1] - 1) / periods_per_year
     return (nav[..., -1] / nav[..., 0]).clamp(min=0) ** (1 / years) - 1
 

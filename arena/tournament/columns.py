@@ -23,19 +23,32 @@ def columns(leaderboard: Mapping[str, Any]) -> list[dict[str, Any]]:
             for entry in entries
         ]
 
-    unit = "bps above cash" if leaderboard["cash"] else "bps"
-    table = [column("growth", unit, "mean log growth per game, 95 % interval by scenario", ranged("growth", bps))]
+    above = " above cash" if leaderboard["cash"] else ""
+    growth = f"mean log growth of wealth per game{above}, after all costs; the ranking is by it"
+    raw = "the same with the luck of the prices left in"
+    table = [column("growth", f"bps{above}", growth, ranged("growth", bps))]
     if leaderboard["headline"] == "growth_cv":
-        table.append(column("raw growth", "bps", "the same without the control variate", ranged("growth_raw", bps)))
+        table.append(column("raw growth", "bps", raw, ranged("growth_raw", bps)))
+    rating = "Plackett-Luce on who finishes ahead of whom, whatever the margin; cash = 1,000"
     return [
         *table,
-        column("rating", "Elo", "Plackett-Luce on rankings within matches, cash = 1000", ranged("rating", number)),
-        column("median return", "", "per game", single("median_return", lambda value: percent(value, signed=True))),
+        column("rating", "Elo", rating, ranged("rating", number)),
+        column("median return", "", "of a game", single("median_return", lambda value: percent(value, signed=True))),
         column("worst return", "", "of all games", single("worst_return", lambda value: percent(value, signed=True))),
-        column("Sharpe", "per year", "of all steps pooled", ranged("sharpe", lambda value: number(value, 2))),
-        column("drawdown", "", "median of the deepest drawdown of a game", single("max_drawdown", percent)),
+        column(
+            "Sharpe",
+            "per year",
+            "mean return over its standard deviation, of all steps of all games pooled",
+            ranged("sharpe", lambda value: number(value, 2)),
+        ),
+        column("drawdown", "", "the deepest of a game, median over the games", single("max_drawdown", percent)),
         column("turnover", "", "one-way, in nav per game", single("turnover", lambda value: number(value, 1))),
-        column("cost", "bps", "spread and fees per game", single("cost", lambda value: bps(value, signed=False))),
+        column(
+            "explicit cost",
+            "bps",
+            "spread and fees per game, in parts of the initial nav; impact is under Costs",
+            single("cost", lambda value: bps(value, signed=False)),
+        ),
         column("games", "", "matches played", [_games(entry) for entry in entries]),
     ]
 

@@ -8,7 +8,8 @@ from typing import Any
 ACCENT, MUTED = "#3f7fd9", "#8b919b"
 BAND_FILL = "rgba(63, 127, 217, 0.20)"
 COST_PARTS = {
-    "cost": ("spread and fees", "#3f7fd9"),
+    "spread": ("spread", "#3f7fd9"),
+    "fee": ("fees", "#8b6fc4"),
     "impact_cost": ("impact", "#e08a2b"),
     "penalty": ("forced trades", "#c0504d"),
     "financing": ("financing", "#2f9e8f"),
@@ -51,7 +52,7 @@ def cost_figure(leaderboard: Mapping[str, Any]) -> Figure:
             "orientation": "h",
             "name": label,
             "y": names,
-            "x": [(-1 if part == "financing" else 1) * entry[part] * 1e4 for entry in entries],
+            "x": [(-1 if part == "financing" else 1) * (entry[part] or 0.0) * 1e4 for entry in entries],
             "marker": {"color": color},
             "hovertemplate": f"%{{y}}<br>{label} %{{x:.1f}} bps<extra></extra>",
         }

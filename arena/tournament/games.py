@@ -55,6 +55,13 @@ def describe_games(results: "pa.Table", agent: str) -> dict[str, float | int]:
     }
 
 
+def mean_parts(results: "pa.Table", agent: str) -> dict[str, float]:
+    """Means per game of the return and of the two parts of the explicit cost; the spread holds the quadratic term."""
+    rows = results.filter(np.asarray(results["agent"].to_pylist(), dtype=str) == agent)
+    final_nav, cost, fee = (float(rows[name].to_numpy().mean()) for name in ("final_nav", "cost", "fee"))
+    return {"mean_return": final_nav - 1, "spread": cost - fee, "fee": fee}
+
+
 def win_matrix(results: "pa.Table", agents: list[str]) -> dict[str, Any]:
     """Share of the matches of i and j that i ended ahead, a tie counting half; None if they never met.
 

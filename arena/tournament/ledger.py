@@ -29,7 +29,7 @@ class Ledger:
         zero = torch.zeros_like(self.nav[0])
         self.cost, self.impact_cost, self.financing = [zero], [zero], [zero]  # as nav: step 0 is before the first fill
         self.penalty, self.turnover, self.margin_calls = zero.clone(), zero.clone(), zero.clone()
-        self.rejected = zero.clone()
+        self.rejected, self.fee, self.fee_rate = zero.clone(), zero.clone(), market.params.fee_rate
         self.luck: Tensor | None = zero.clone()  # the control variate; None where conditional means are unknown
         self.alive = market.state.alive
         self.seconds = [0.0] * market.num_agents  # wall clock of each seat's decisions
@@ -48,6 +48,8 @@ class Ledger:
         self.financing.append(fills.financing / self.initial_nav)
         slippage = (fills.price - quotes.fill_price).unsqueeze(-2)  # [B, 1, A]
         self.impact_cost.append((fills.shares * slippage).sum(-1) / self.initial_nav)
+        notional = (fills.shares.abs() * quotes.fill_price.unsqueeze(-2)).sum(-1)
+        self.fee += self.fee_rate * notional / self.initial_nav
         self.penalty += fills.penalty / self.initial_nav
         self.turnover += turnover(fills.shares, quotes.ref_price, before.nav)
         self.margin_calls += before.margin_call
@@ -81,9 +83,11 @@ def result_columns(ledger: Ledger, unit: Unit, forfeits: Reasons) -> dict[str, A
         "rank": descending_rank(standing),
         "return_sum": returns.sum(-1),
         "return_square_sum": returns.square().sum(-1),
+        "downside_square_sum": returns.clamp(max=0).square().sum(-1),
         "max_drawdown": torch.where(offender, 1.0, max_drawdown(nav)),
         "turnover": ledger.turnover,
         "cost": torch.stack(ledger.cost).sum(0),
+        "fee": ledger.fee,
         "penalty": ledger.penalty,
         "impact_cost": torch.stack(ledger.impact_cost).sum(0),
         "financing": torch.stack(ledger.financing).sum(0),

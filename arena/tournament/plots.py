@@ -49,7 +49,7 @@ def _costs(path: Path, entries: list[dict[str, Any]]) -> Path:
     figure, axes = _row_axes(row_names(entries))
     paid, received = [0.0] * len(entries), [0.0] * len(entries)
     for part, (label, color) in COST_PARTS.items():
-        amounts = [(-1 if part == "financing" else 1) * entry[part] * 1e4 for entry in entries]
+        amounts = [(-1 if part == "financing" else 1) * (entry[part] or 0.0) * 1e4 for entry in entries]
         if not any(amounts):
             continue
         starts = [paid[i] if amount >= 0 else received[i] for i, amount in enumerate(amounts)]

@@ -13,6 +13,9 @@ agents  one entry per entrant, best growth first
     prob_better*                chance to score higher than the next of the ranking in a scenario, a tie counting half
     alpha_rank                  mass in the long run of imitation, see details.structure
     games, forfeits, median_return, ...   games.describe_games;  flag   "wins often, earns little"
+    sortino*                    of all steps pooled, per sqrt(year)
+    calmar                      median over games of annualised return / deepest drawdown
+    mean_return, spread, fee    games.mean_parts
 pairs                   every pair, the higher ranked first: agent, against, growth* (mean lead in shared scenarios),
                         p_value (adjusted over all pairs), verdict: better, worse, not separated, identical, undecided
 leader                  agent, significant, p_values, not_separated: the pairs of the first
@@ -30,10 +33,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arena.tournament import aggregates, comparison, details, growth, notes, pairwise, plackett_luce
+from arena.tournament import aggregates, comparison, details, growth, notes, pairwise, plackett_luce, risk_ratios
 from arena.tournament.collusion import transfer_table
 from arena.tournament.digest import digest, sort_rows
-from arena.tournament.games import describe_games, fold_matches, win_matrix
+from arena.tournament.games import describe_games, fold_matches, mean_parts, win_matrix
 from arena.tournament.growth import CONFIDENCE, Estimate, ScenarioKind
 
 if TYPE_CHECKING:
@@ -96,6 +99,9 @@ def leaderboard(
         # Who never trades finishes ahead of losers only, and promises nothing.
         idle = entry["median_return"] == entry["worst_return"] == 0
         entry["flag"] = WINS_OFTEN if agent in flagged and not idle else None
+        entry |= _fields("sortino", risk_ratios.pooled_sortino(results, agent, periods_per_year, kind))
+        entry["calmar"] = _known(risk_ratios.median_calmar(results, agent, periods_per_year))
+        entry |= mean_parts(results, agent)
         entries.append(entry)
 
     pairs = [pair for pair in pairs if set(pair) <= set(agents)]

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NOTHING = Exhibits()
-TERMINAL_COLUMNS = ("growth", "raw growth", "rating", "median return", "Sharpe", "drawdown", "turnover", "cost")
+TERMINAL_COLUMNS = (
+    *("growth", "raw growth", "rating", "median return", "Sharpe"),
+    *("drawdown", "turnover", "explicit cost"),
+)
+RANK = "place by growth; below it the ranks that are not ruled out, by tests of all pairs together"
 PLUS_MINUS = {"growth": ("growth", bps), "raw growth": ("growth_raw", bps), "rating": ("rating", number)}
 
 
@@ -72,6 +76,7 @@ def write_report(
         claim=wording.claim(leaderboard),
         board=leaderboard,
         columns=columns(leaderboard),
+        meanings=[("rank", RANK), *((column["title"], column["help"]) for column in columns(leaderboard))],
         tiers=tiers(leaderboard),
         forecasts=wording.forecast_claims(leaderboard),
         notes=[*leaderboard["notes"], *notes],

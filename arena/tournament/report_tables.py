@@ -12,6 +12,22 @@ NUM_LEADERS = 5  # of a table beside a chart that gives colours to as many
 PROFILE_COLUMNS = 7  # thresholds of a profile that its table shows
 RUNNING_ROWS = 8  # counts of scenarios, likewise
 
+MEASURES = {
+    "mean return": "per game, luck of the prices included",
+    "middle half [bps]": "mean of the middle half of the scores, which no outlier can move (interquartile mean)",
+    "beats the next": "chance to score higher than the next of the ranking in a scenario, a tie counting half",
+    "Sortino [per year]": "mean return over downside deviation, of all steps pooled as for Sharpe: only losses are "
+    "risk",
+    "Calmar": "return of a game, compounded to a year, over its deepest drawdown: the median of all games; a year has "
+    "deeper drawdowns than a game, so compare it within this table only",
+    "alpha-rank": "share in the long run of a population that imitates who wins; circles of winners share it",
+    "in the best set": "not ruled out as the best (model confidence set, 95 %); a dash: not computed, which needs the "
+    "package arch, enough scenarios and at most 50 entrants",
+    "margin calls": "steps that began under one, over all games",
+    "ruined": "games that ended without wealth",
+    "orders refused": "target weights that were no numbers, over all games",
+}
+
 
 class Cell(NamedTuple):
     """One cell."""
@@ -27,6 +43,7 @@ class Table(NamedTuple):
     caption: str
     head: list[str]
     rows: list[list[Cell]]
+    terms: Mapping[str, str] = {}  # title of a column -> what it means, for columns that need a sentence
 
 
 def pair_table(board: Mapping[str, Any], names: Sequence[str]) -> Table:
@@ -58,8 +75,11 @@ def measure_table(board: Mapping[str, Any]) -> Table:
     rows = [
         [
             Cell(entry["agent"], entry["agent"]),
+            Cell(percent(entry["mean_return"], signed=True), entry["mean_return"]),
             ranged(entry, "iqm", bps),
             ranged(entry, "prob_better", percent),
+            ranged(entry, "sortino", lambda value: number(value, 2)),
+            Cell(number(entry["calmar"], 2), entry["calmar"]),
             Cell(percent(entry["alpha_rank"]), entry["alpha_rank"]),
             Cell(EMPTY if best is None else "yes" if entry["agent"] in best else "no"),
             Cell(number(entry["margin_calls"]), entry["margin_calls"]),
@@ -68,12 +88,7 @@ def measure_table(board: Mapping[str, Any]) -> Table:
         ]
         for entry in board["agents"]
     ]
-    head = ["entrant", "middle half [bps]", "beats the next", "alpha-rank", "in the best set", "margin calls", "ruined"]
-    caption = (
-        "Mean of the middle half of the scores; chance to score higher than the next of the ranking; share in the long "
-        "run of imitation; model confidence set; counts over all games"
-    )
-    return Table(caption, [*head, "orders refused"], rows)
+    return Table("Further measures of each entrant, 95 % intervals below", ["entrant", *MEASURES], rows, MEASURES)
 
 
 def cost_table(board: Mapping[str, Any]) -> Table:
@@ -81,14 +96,15 @@ def cost_table(board: Mapping[str, Any]) -> Table:
     rows = [
         [
             Cell(entry["agent"], entry["agent"]),
-            *(Cell(bps(_paid(entry, part), signed=False), _paid(entry, part)) for part in COST_PARTS),
+            *(Cell(bps(paid, signed=False), paid) for paid in (_paid(entry, part) for part in COST_PARTS)),
+            Cell(bps(_total(entry), signed=False), _total(entry)),
             Cell(number(entry["turnover"], 1), entry["turnover"]),
         ]
         for entry in board["agents"]
     ]
     labels = [label for label, _ in COST_PARTS.values()]
     caption = "Mean cost per game in bps of the initial nav; financing received is negative; turnover in nav per game"
-    return Table(caption, ["entrant", *labels, "turnover"], rows)
+    return Table(caption, ["entrant", *labels, "total", "turnover"], rows)
 
 
 def band_table(bands: Mapping[str, Band], ranking: Sequence[str], origin: float, caption: str) -> Table:
@@ -139,8 +155,12 @@ def profile_table(profiles: Mapping[str, Any], ranking: Sequence[str]) -> Table:
     return Table("Share of the scenarios with at least that growth above cash", head, rows)
 
 
-def _paid(entry: Mapping[str, Any], part: str) -> float:
+def _paid(entry: Mapping[str, Any], part: str) -> float | None:
     return -entry[part] if part == "financing" else entry[part]
+
+
+def _total(entry: Mapping[str, Any]) -> float:
+    return sum(_paid(entry, part) or 0.0 for part in COST_PARTS)
 
 
 def _spread(num: int, most: int) -> list[int]:

@@ -9,6 +9,7 @@ from arena.config_file import ConfigError, read_config
 from arena.tournament.growth import Estimate
 
 NEEDED = ("lineups", "data", "pairs", "profiles", "transfers", "transitivity", "confidence_set", "digest")
+LATER = ("sortino", "sortino_low", "sortino_high", "calmar", "mean_return", "fee")  # not known of older runs
 NOT_A_SETTING = ("name", "out", "ray")  # of a config: they change no result
 NOWHERE = "not set"
 
@@ -33,7 +34,7 @@ class Comparison(NamedTuple):
 
 
 def read_board(run: Path) -> dict[str, Any]:
-    """The leaderboard of a finished run."""
+    """The leaderboard of a finished run; what an older version did not keep is None, and a note says so."""
     path = run / "leaderboard.json"
     if not path.is_file():
         raise ConfigError(
@@ -48,6 +49,8 @@ def read_board(run: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: written by another version (no {missing[0]!r}); `arena tournament --resume {run}` writes it again"
         )
+    for one in [board, board["final"]] if board.get("final") else [board]:
+        _complete(one, run)
     return board
 
 
@@ -88,6 +91,18 @@ def flat(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+def _complete(board: dict[str, Any], run: Path) -> None:
+    if LATER[0] in board["agents"][0]:
+        return
+    for entry in board["agents"]:
+        entry |= dict.fromkeys(LATER) | {"spread": entry["cost"]}
+    board["notes"] = [
+        *board["notes"],
+        "Played by an older version, which kept neither Sortino and Calmar ratios nor fees apart from the spread: "
+        f"`arena tournament --resume {run}` plays it again and has them.",
+    ]
 
 
 def _standings(agent: str, boards: Sequence[Mapping[str, Any]]) -> list[Standing | None]:

@@ -135,7 +135,8 @@ def read_transfers(run: Path) -> "pa.Table | None":
 def _mismatch(unit: Unit, table: "pa.Table") -> str:
     """In words, how the table differs from what the unit must hold; empty if it does not."""
     if not table.schema.equals(arrow_schema()):
-        return "other columns"
+        missing = [name for name in arrow_schema().names if name not in table.column_names]
+        return f"no column {missing[0]!r}, so another version of arena wrote it" if missing else "other columns"
     num_seats = len(unit.lineup.agents)
     expected = len(unit.scenarios) * num_seats
     if table.num_rows != expected:

@@ -39,10 +39,12 @@ class ResultRow(NamedTuple):
     rank: float  # 1 = highest final_nav in the match, ties averaged (metrics.descending_rank)
     return_sum: float  # of per-step simple returns: a pooled Sharpe needs these three
     return_square_sum: float
+    downside_square_sum: float  # of the negative ones, for a pooled Sortino ratio
     num_steps: int
     max_drawdown: float
     turnover: float  # one-way, summed over the episode
     cost: float  # half-spread + fee + quadratic term
+    fee: float  # commission, a part of cost
     penalty: float  # of forced fills
     impact_cost: float  # paid through the execution price, against the fill price at rest
     financing: float  # received: interest - borrow fee + dividends, as Fills.financing

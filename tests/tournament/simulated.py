@@ -50,10 +50,12 @@ def simulated_results(
             "rank": descending_rank(torch.from_numpy(final_nav)).numpy(),
             "return_sum": moving * (skill + luck),
             "return_square_sum": moving * (noise**2 + np.square(skill + luck) / NUM_STEPS),
+            "downside_square_sum": moving * (noise**2 + np.square(np.minimum(skill + luck, 0)) / NUM_STEPS) / 2,
             "num_steps": np.where(forfeited, 0, NUM_STEPS) * np.ones(size),
             "max_drawdown": np.where(forfeited, 1.0, moving * np.abs(luck)),
             "turnover": moving * (3.0 + np.abs(luck)),
-            "cost": moving * 0.004 * generator.random(size),
+            "cost": (cost := moving * 0.004 * generator.random(size)),
+            "fee": cost / 4,
             "impact_cost": moving * 0.006 * generator.random(size),
             "seconds": generator.random(size),
         }

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -133,6 +134,18 @@ def test_rows_and_paths_agree(scenarios):
     both = sums.merge(frame, on=["scenario", "seat"])
     for name in ("cost", "impact_cost"):  # stored in float32
         assert (both[f"{name}_x"] - both[f"{name}_y"]).abs().max() < 1e-6
+
+
+def test_what_ratios_and_the_cost_split_are_made_of(scenarios):
+    unit = Unit("unit", Lineup(4, FIELD), SEEDS)
+    played = play(RULES, field(*FIELD), unit, scenarios, num_path_scenarios=len(SEEDS))
+    frame = table_from_columns(played.results).to_pandas()
+    nav = np.reshape(played.paths["nav"], (len(SEEDS) * len(FIELD), STEPS + 1))
+    returns = nav[:, 1:] / nav[:, :-1] - 1
+    assert frame["downside_square_sum"].to_numpy() == pytest.approx(np.square(np.minimum(returns, 0)).sum(1), rel=1e-9)
+    rate = RULES.market.fee_rate
+    assert frame["fee"].to_numpy() == pytest.approx(frame["cost"] * rate / (rate + RULES.half_spread), rel=1e-9)
+    assert frame["fee"].max() > 0
 
 
 def test_a_market_path_adds_up(scenarios):

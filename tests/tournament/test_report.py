@@ -95,6 +95,7 @@ def test_page_is_self_contained(tmp_path: Path, board, shown) -> None:
     }
     assert all(f'id="{name}" role="img" aria-label="' in own for name in charts)
     assert own.count("<table") == own.count("<caption>")
+    assert all(f"<dt>{term}</dt>" in own for term in ("growth", "explicit cost", "Calmar", "Sortino [per year]"))
     assert {trace["type"] for chart in charts.values() for trace in chart["data"]} == {"bar", "scatter"}
 
 

@@ -31,6 +31,24 @@ def runs(tmp_path: Path) -> list[Path]:
     return [first, second]
 
 
+def test_a_run_of_an_older_version_is_read_and_says_what_it_lacks(runs) -> None:
+    path = runs[0] / "leaderboard.json"
+    board = json.loads(path.read_text())
+    new = ("sortino", "sortino_low", "sortino_high", "calmar", "mean_return", "spread", "fee")
+    for entry in board["agents"]:
+        for name in new:
+            entry.pop(name)
+    path.write_text(json.dumps(board))
+    old = read_board(runs[0])
+    assert old["agents"][0]["sortino"] is None
+    assert old["agents"][0]["spread"] == old["agents"][0]["cost"]
+    assert "Played by an older version" in old["notes"][-1]
+    page = report.write_report(runs[0], old, title="t").read_text()
+    assert f"arena tournament --resume {runs[0]}" in page
+    assert compare(runs).standings["momentum"][0] is not None
+    assert "Played by an older version" not in "".join(read_board(runs[1])["notes"])
+
+
 def test_places_are_won_and_lost_since_the_first_run(runs) -> None:
     found = compare(runs)
     assert found.runs == ["0001-a", "0002-b"]
