@@ -1,9 +1,10 @@
 """Curves of a report: quantiles of nav and of drawdown over the stored games, step by step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arena.tournament.growth import Floats
 
@@ -34,21 +35,35 @@ def drawdown_bands(paths: "pa.Table") -> dict[str, Band]:
     return _bands(paths, lambda nav: 1 - nav / np.maximum.accumulate(nav, axis=1))
 
 
-def _bands(paths: "pa.Table", curve: Callable[[Floats], Floats]) -> dict[str, Band]:
-    """`curve` turns nav [games, T+1] into what is shown; long episodes are thinned to MAX_POINTS steps."""
+def games_of(paths: "pa.Table") -> Iterator[tuple[str, NDArray[np.int64], Floats]]:
+    """Per-step rows (types.PATH_SCHEMA) -> by entrant: name, scenario [G] and nav / nav_0 [G, T+1] of its games.
+
+    Games in the order of their scenarios; ValueError where one lacks a step.
+    """
     coded = paths["agent"].combine_chunks().dictionary_encode()
     code, names = coded.indices.to_numpy(), coded.dictionary.to_pylist()
-    keys = [paths[name].to_numpy() for name in ("step", "scenario", "lineup")]
-    bands = {}
+    keys = [paths[name].to_numpy() for name in ("step", "lineup", "scenario")]
     for agent in sorted(names):
         mine = code == names.index(agent)
-        order = np.lexsort([key[mine] for key in keys])  # by lineup, scenario, step
+        order = np.lexsort([key[mine] for key in keys])  # by scenario, lineup, step
         step = keys[0][mine][order]
         num_points = int(step.max()) + 1
         if len(step) % num_points or (step.reshape(-1, num_points) != np.arange(num_points)).any():
             raise ValueError(f"paths of {agent} are not whole: every game needs the steps 0 to {num_points - 1}")
-        nav = paths["nav"].to_numpy()[mine][order].reshape(-1, num_points).astype(np.float64)  # [games, T+1]
-        kept = np.unique(np.linspace(0, num_points - 1, min(num_points, MAX_POINTS)).round().astype(int))
+        nav = paths["nav"].to_numpy()[mine][order].reshape(-1, num_points).astype(np.float64)
+        yield agent, keys[2][mine][order][::num_points], nav
+
+
+def thinned(num_points: int) -> NDArray[np.int64]:
+    """At most MAX_POINTS of so many steps, both ends among them."""
+    return np.unique(np.linspace(0, num_points - 1, min(num_points, MAX_POINTS)).round().astype(np.int64))
+
+
+def _bands(paths: "pa.Table", curve: Callable[[Floats], Floats]) -> dict[str, Band]:
+    """`curve` turns nav [games, T+1] into what is shown; long episodes are thinned to MAX_POINTS steps."""
+    bands = {}
+    for agent, _, nav in games_of(paths):
+        kept = thinned(nav.shape[1])
         low, median, high = np.quantile(curve(nav)[:, kept], (BAND[0], 0.5, BAND[1]), axis=0).tolist()
         bands[agent] = Band(kept.tolist(), low, median, high, len(nav))
     return bands

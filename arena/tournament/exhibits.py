@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from arena.tournament import curves, store
+from arena.tournament import continuous, curves, store
+from arena.tournament.continuous import Curve
 from arena.tournament.curves import Band
 from arena.tournament.replay import Replay, replay
 from arena.tournament.settling import Settling, settle
@@ -42,6 +43,7 @@ class Exhibits(NamedTuple):
 
     wealth: Mapping[str, Band] = {}  # by entrant
     drawdown: Mapping[str, Band] = {}
+    path: Mapping[str, Curve] = {}  # one continuous one by entrant, of real bars
     replay: Replay | None = None
     settling: Settling | None = None
     forfeits: tuple[Forfeits, ...] = ()
@@ -51,9 +53,11 @@ class Exhibits(NamedTuple):
 def collect(run: Path, results: "pa.Table", board: Mapping[str, Any]) -> Exhibits:
     """What there is to show of these rows of a run."""
     paths, markets = (of_games(table, results) for table in (store.read_paths(run), store.read_markets(run)))
+    found = board.get("continuous")  # older boards have none
     return Exhibits(
         wealth=curves.wealth_bands(paths) if paths is not None else {},
         drawdown=curves.drawdown_bands(paths) if paths is not None else {},
+        path=continuous.curves(paths, found) if paths is not None and found and found["reason"] is None else {},
         replay=replay(markets) if markets is not None else None,
         settling=settle(results, board["headline"], board["scenario_kind"], board["seed"], board["cash"] or "cash"),
         forfeits=forfeits(results),

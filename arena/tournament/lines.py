@@ -4,6 +4,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from arena.tournament.continuous import Curve
 from arena.tournament.figures import MUTED, Figure
 from arena.tournament.settling import Running
 
@@ -11,6 +12,7 @@ COLORS = ("#3f7fd9", "#e08a2b", "#2f9e8f", "#c0504d", "#8b6fc4")  # as many as c
 FILLS = tuple(f"rgba({int(c[1:3], 16)}, {int(c[3:5], 16)}, {int(c[5:], 16)}, 0.14)" for c in COLORS)
 NUM_BANDS = 3  # more bands than that hide each other
 HEIGHT = 330
+MAX_DATES, MAX_JOINS = 5, 40  # below an axis; lines where windows meet
 
 
 def settling_figure(running: Running, ranking: Sequence[str], scale: float, unit: str) -> Figure:
@@ -53,6 +55,29 @@ def profile_figure(profiles: Mapping[str, Any], ranking: Sequence[str]) -> Figur
     layout["yaxis"]["range"] = [0, 102]
     zero = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
     layout["shapes"] = [zero | {"line": {"color": MUTED, "width": 1, "dash": "dot"}}]
+    return {"data": traces, "layout": layout}
+
+
+def path_figure(path: Mapping[str, Curve], ranking: Sequence[str], found: Mapping[str, Any]) -> Figure:
+    """Return along the continuous path; a dotted line and a date where a window begins."""
+    traces = []
+    for place, name in reversed(list(enumerate(name for name in ranking if name in path))):
+        leading = place < len(COLORS)
+        values = [100 * (wealth - 1) for wealth in path[name].wealth]
+        trace = _line(name, path[name].step, values, COLORS[place] if leading else MUTED, 1.8 if leading else 0.6)
+        hover = f"{html.escape(name)}<br>step %{{x}}, return %{{y:.1f}} %<extra></extra>"
+        traces.append(trace | {"hovertemplate": hover, "showlegend": leading, "legendrank": place + 1})
+    layout = _layout("first day of each window", "return [%]")
+    length = found["steps"] // found["windows"]
+    starts = [window * length for window in range(found["windows"])]
+    shown = range(0, len(starts), 1 + len(starts) // MAX_DATES)
+    layout["xaxis"] |= {
+        "tickvals": [starts[window] for window in shown],
+        "ticktext": [found["begins"][window] for window in shown],
+    }
+    join = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
+    join["line"] = {"color": MUTED, "width": 1, "dash": "dot"}
+    layout["shapes"] = [{**join, "x0": start, "x1": start} for start in starts[1:]] if len(starts) <= MAX_JOINS else []
     return {"data": traces, "layout": layout}
 
 

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arena.tournament import crowding, exhibits, plots, ratings, report, stopping, store, wording
+import numpy as np
+
+from arena.tournament import continuous, crowding, exhibits, plots, ratings, report, stopping, store, wording
 from arena.tournament.digest import digest
 from arena.tournament.followers import forecast_pairs
 from arena.tournament.plan import Plan
@@ -42,7 +44,7 @@ def _whole(run: Path, results: "pa.Table", plan: Plan, seed: int) -> dict[str, A
     """The leaderboard of the field, and what the format adds to it: keys final, stop and population, None without.
 
     Every leaderboard also says what a report is written again from: lineups, the first and last of its rows, and data,
-    what is known of the bars.
+    what is known of the bars; and continuous, see continuous.summary, with "begins" and "ends", times of the windows.
     """
     board = _leaderboard(run, plan.schedule.ranked(results), plan, seed)
     board |= {"digest": digest(results), "final": None, "stop": None, "population": None}
@@ -76,7 +78,27 @@ def _leaderboard(run: Path, results: "pa.Table", plan: Plan, seed: int) -> dict[
         transfers=exhibits.of_games(store.read_transfers(run), results),
     )
     lineups = results["lineup"].to_numpy()
-    return board | {"lineups": [int(lineups.min()), int(lineups.max())], "data": data_notes(plan)}
+    board |= {"lineups": [int(lineups.min()), int(lineups.max())], "data": data_notes(plan)}
+    board["continuous"] = _continuous(run, results, board, plan)
+    if board["continuous"]["reason"] and plan.kind == "window":
+        board["notes"].append(f"No continuous path: {board['continuous']['reason']}.")
+    return board
+
+
+def _continuous(run: Path, results: "pa.Table", board: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """What continuous.summary says, with the first time of each window and the last of all."""
+    windows = plan.job.windows
+    if windows is None or windows.timestamps is None:
+        return {"reason": continuous.NO_HISTORY}
+    ranking = [entry["agent"] for entry in board["agents"]]
+    paths = exhibits.of_games(store.read_paths(run), results)
+    found = continuous.summary(paths, results, ranking, plan.periods_per_year, board["cash"] or "cash")
+    if found["reason"] is None:
+        times = windows.timestamps.numpy().astype("datetime64[us]")
+        times = times.astype("datetime64[D]" if windows.dt >= 1 else "datetime64[m]").astype(str)
+        played = np.unique(results["scenario"].to_numpy())
+        found |= {"begins": times[played, windows.warmup].tolist(), "ends": str(times[played[-1], -1])}
+    return found
 
 
 def _write(run: Path, folder: Path, results: "pa.Table | None", board: dict[str, Any], plan: Plan, title: str) -> None:

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arena.tournament import figures, lines, matrices, pages, panels, report_tables, wording
+from arena.tournament import figures, lines, matrices, pages, panels, path_table, report_tables, wording
 from arena.tournament.columns import columns
 from arena.tournament.exhibits import Exhibits
 from arena.tournament.wording import bps, number
@@ -66,6 +66,8 @@ def write_report(
         **{f"wealth-{place}": figure for place, figure in enumerate(wealth.figures.values())},
         **{f"drawdown-{place}": figure for place, figure in enumerate(drawdown.figures.values())},
     }
+    if exhibits.path:
+        charts["path"] = lines.path_figure(exhibits.path, ranking, leaderboard["continuous"])
     if exhibits.settling:
         settling = exhibits.settling
         charts["running-growth"] = lines.settling_figure(settling.growth, ranking, 1e4, "growth above cash [bps]")
@@ -89,6 +91,7 @@ def write_report(
         transfers=leaderboard["transfers"] and matrices.transfer_matrix(leaderboard["transfers"]),
         flags=leaderboard["transfers"] and matrices.flag_sentences(leaderboard["transfers"]),
         exhibits=exhibits,
+        continuous=leaderboard.get("continuous"),  # older boards have none
         wealth=list(wealth.figures),
         drawdown=list(drawdown.figures),
         tables=_tables(leaderboard, exhibits, ranking),
@@ -121,6 +124,8 @@ def _tables(leaderboard: Mapping[str, Any], exhibits: Exhibits, ranking: list[st
     if exhibits.wealth:
         found["wealth"] = report_tables.band_table(exhibits.wealth, ranking, 1.0, "Return at the end of a game")
         found["drawdown"] = report_tables.band_table(exhibits.drawdown, ranking, 0.0, "Drawdown at the end of a game")
+    if exhibits.path:
+        found["path"] = path_table.path_table(leaderboard["continuous"], ranking)
     if exhibits.settling:
         growth, rating = exhibits.settling.growth, exhibits.settling.rating
         found["running-growth"] = report_tables.running_table(

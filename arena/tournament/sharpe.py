@@ -30,9 +30,13 @@ def probabilistic_sharpe(returns: Floats, benchmark: float = 0.0) -> float:
     """
     from scipy import stats
 
+    return float(stats.norm.cdf((sharpe_ratio(returns) - benchmark) / standard_error(returns)))
+
+
+def standard_error(returns: Floats) -> float:
+    """Of the ratio of [T] returns that are independent; NaN if they never vary. Mertens (2002)."""
     ratio = sharpe_ratio(returns)
-    error = math.sqrt(_variance(returns, ratio) / (len(returns) - 1)) if not math.isnan(ratio) else math.nan
-    return float(stats.norm.cdf((ratio - benchmark) / error))
+    return math.nan if math.isnan(ratio) else math.sqrt(_variance(returns, ratio) / (len(returns) - 1))
 
 
 def expected_max_sharpe(variance: float, num_trials: int) -> float:

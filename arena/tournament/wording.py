@@ -19,6 +19,13 @@ def percent(value: float | None, signed: bool = False) -> str:
     return EMPTY if value is None else _number(value * 100, 1, signed) + " %"
 
 
+def chance(value: float | None) -> str:
+    """0.9583 -> '0.958'; never a 0 or a 1."""
+    if value is None:
+        return EMPTY
+    return "> 0.999" if value > 0.999 else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def number(value: float | None, digits: int = 0) -> str:
     """1016.6 -> '1,017'."""
     return EMPTY if value is None else _number(value, digits, False)
