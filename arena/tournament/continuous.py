@@ -23,6 +23,7 @@ from arena.tournament.types import OK
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MAX_POINTS = 400  # of a curve: it is as wide as the page
 NO_HISTORY = "synthetic scenarios are universes of their own, not parts of one history"
 FORFEITED, RUINED, NOT_KEPT = "forfeited", "ruined", "paths not kept"
 
@@ -100,7 +101,7 @@ def curves(paths: "pa.Table", found: Mapping[str, Any]) -> dict[str, Curve]:
     """Entrant -> curve, of those that `summary` has numbers of."""
     chains = laid_end_to_end(paths)
     wealth = {name: np.append(1.0, (1 + chains[name].ravel()).cumprod()) for name in found["agents"]}
-    kept = thinned(found["steps"] + 1)
+    kept = thinned(found["steps"] + 1, MAX_POINTS)
     return {name: Curve(kept.tolist(), path[kept].tolist()) for name, path in wealth.items()}
 
 

@@ -54,9 +54,9 @@ def games_of(paths: "pa.Table") -> Iterator[tuple[str, NDArray[np.int64], Floats
         yield agent, keys[2][mine][order][::num_points], nav
 
 
-def thinned(num_points: int) -> NDArray[np.int64]:
-    """At most MAX_POINTS of so many steps, both ends among them."""
-    return np.unique(np.linspace(0, num_points - 1, min(num_points, MAX_POINTS)).round().astype(np.int64))
+def thinned(num_points: int, most: int = MAX_POINTS) -> NDArray[np.int64]:
+    """At most so many of the steps, both ends among them."""
+    return np.unique(np.linspace(0, num_points - 1, min(num_points, most)).round().astype(np.int64))
 
 
 def _bands(paths: "pa.Table", curve: Callable[[Floats], Floats]) -> dict[str, Band]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arena.tournament.continuous import Curve
-from arena.tournament.figures import MUTED, Figure
+from arena.tournament.figures import MAX_ROWS, MUTED, Figure
 from arena.tournament.settling import Running
 
 COLORS = ("#3f7fd9", "#e08a2b", "#2f9e8f", "#c0504d", "#8b6fc4")  # as many as can be told apart in both themes
@@ -61,7 +61,8 @@ def profile_figure(profiles: Mapping[str, Any], ranking: Sequence[str]) -> Figur
 def path_figure(path: Mapping[str, Curve], ranking: Sequence[str], found: Mapping[str, Any]) -> Figure:
     """Return along the continuous path; a dotted line and a date where a window begins."""
     traces = []
-    for place, name in reversed(list(enumerate(name for name in ranking if name in path))):
+    shown = [name for name in ranking if name in path][:MAX_ROWS]
+    for place, name in reversed(list(enumerate(shown))):
         leading = place < len(COLORS)
         values = [100 * (wealth - 1) for wealth in path[name].wealth]
         trace = _line(name, path[name].step, values, COLORS[place] if leading else MUTED, 1.8 if leading else 0.6)
@@ -70,10 +71,10 @@ def path_figure(path: Mapping[str, Curve], ranking: Sequence[str], found: Mappin
     layout = _layout("first day of each window", "return [%]")
     length = found["steps"] // found["windows"]
     starts = [window * length for window in range(found["windows"])]
-    shown = range(0, len(starts), 1 + len(starts) // MAX_DATES)
+    dated = range(0, len(starts), 1 + len(starts) // MAX_DATES)
     layout["xaxis"] |= {
-        "tickvals": [starts[window] for window in shown],
-        "ticktext": [found["begins"][window] for window in shown],
+        "tickvals": [starts[window] for window in dated],
+        "ticktext": [found["begins"][window] for window in dated],
     }
     join = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
     join["line"] = {"color": MUTED, "width": 1, "dash": "dot"}

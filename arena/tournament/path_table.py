@@ -38,7 +38,9 @@ def path_table(found: Mapping[str, Any], ranking: Sequence[str]) -> Table:
             Cell(sharpe, of["sharpe"], interval(low, high)),
             *(Cell(chance(of[field]), of[field]) for field in ("psr", "dsr")),
             Cell(number(of["steps_needed"]), of["steps_needed"]),
-            *(Cell(number(of[field], 2), of[field]) for field in ("skewness", "kurtosis", "sortino", "calmar")),
+            Cell(number(of["skewness"], 2), of["skewness"]),
+            Cell(number(of["kurtosis"], 1), of["kurtosis"]),
+            *(Cell(number(of[field], 2), of[field]) for field in ("sortino", "calmar")),
             Cell(percent(of["max_drawdown"]), of["max_drawdown"]),
         ]
         rows.append([Cell(name, name), *cells])

@@ -67,7 +67,7 @@ def write_report(
         **{f"drawdown-{place}": figure for place, figure in enumerate(drawdown.figures.values())},
     }
     if exhibits.path:
-        charts["path"] = lines.path_figure(exhibits.path, ranking, leaderboard["continuous"])
+        charts["backtest"] = lines.path_figure(exhibits.path, ranking, leaderboard["continuous"])
     if exhibits.settling:
         settling = exhibits.settling
         charts["running-growth"] = lines.settling_figure(settling.growth, ranking, 1e4, "growth above cash [bps]")
