@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from arena.benchmark.machine import command, describe_machine, peak_memory_bytes, versions
 from arena.forecast.artifact import load_artifact
+from arena.forecast.captured import CapturedModel
 from arena.forecast.export import DTYPES, script_module
 from arena.forecast.parity import Case, sample_cases
 from arena.forecast.sources import open_random
@@ -36,14 +37,15 @@ class ForecasterBenchmark:
     horizon: int = 64
     num_samples: int = 1  # paths of each series, of a model that draws any
     dtypes: tuple[str, ...] = ("float32",)  # of a published model; an exported file has its own
+    tf32: bool = False  # a GPU's matrix units may round the factors of float32 products to 10 bits
+    capture: bool = False  # replay calls as a CUDA graph
 
 
 def benchmark_forecaster(run: ForecasterBenchmark) -> dict[str, Any]:
     """Rates of the first dtype, and of all under `dtypes`."""
     torch.set_num_threads(run.threads)
-    by_dtype = {}
-    for dtype, model in _models(run).items():
-        by_dtype[dtype] = _measure(model, run)
+    torch.set_float32_matmul_precision("high" if run.tf32 else "highest")
+    by_dtype = {dtype: _measure(model, run, DTYPES[dtype]) for dtype, model in _models(run).items()}
     slowest = by_dtype.get("float32")
     for result in by_dtype.values():
         if slowest is not None:
@@ -61,23 +63,30 @@ def benchmark_forecaster(run: ForecasterBenchmark) -> dict[str, Any]:
         "dtype": first,
         "dtypes": by_dtype,
         "threads": run.threads,
+        "tf32": run.tf32,
+        "cuda_graph": run.capture,
         "prediction": PREDICTION,
-        "peak_memory_bytes": peak_memory_bytes(run.device),
         "hardware": describe_machine(run.device),
         "versions": versions(),
         "command": command(),
     }
 
 
-def _measure(model: nn.Module, run: ForecasterBenchmark) -> dict[str, Any]:
+def _measure(model: nn.Module, run: ForecasterBenchmark, dtype: torch.dtype) -> dict[str, Any]:
     case = _case(run)
     multiply_adds = count_multiply_adds(model, case) / run.batch_size
-    matrix_rate = matrix_multiply_adds_per_second(run.device)
+    called = CapturedModel(model) if run.capture else model
+    rates = [_matrix_rates(run.device, dtype)]
+    if run.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(run.device)
     with torch.inference_mode():
         for _ in range(WARMUP_CALLS):
-            model(*case)
-        timing = _time(lambda: model(*case), run.num_iterations, run.device)
-    matrix_rate = max(matrix_rate, matrix_multiply_adds_per_second(run.device))
+            called(*case)
+        timing = _time(lambda: called(*case), run.num_iterations, run.device)
+    peak = peak_memory_bytes(run.device)
+    rates.append(_matrix_rates(run.device, dtype))
+    matrix_rate, own_rate = (max(rate) for rate in zip(*rates))
     busy = timing.cpu if run.device == "cpu" else timing.wall
     best = run.batch_size / min(busy)
     return {
@@ -90,7 +99,16 @@ def _measure(model: nn.Module, run: ForecasterBenchmark) -> dict[str, Any]:
         "multiply_adds_per_prediction": multiply_adds,
         "float32_matrix_multiply_adds_per_second": matrix_rate,
         "share_of_float32_matrix_rate": best * multiply_adds / matrix_rate,
+        "matrix_multiply_adds_per_second": own_rate,
+        "share_of_matrix_rate": best * multiply_adds / own_rate,
+        "peak_memory_bytes": peak,
     }
+
+
+def _matrix_rates(device: str, dtype: torch.dtype) -> tuple[float, float]:
+    """Of float32, as it is set (IEEE or TF32), and of the dtype."""
+    rate = matrix_multiply_adds_per_second(device)
+    return rate, rate if dtype == torch.float32 else matrix_multiply_adds_per_second(device, dtype)
 
 
 def count_multiply_adds(model: nn.Module, case: Case) -> float:

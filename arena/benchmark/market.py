@@ -75,10 +75,12 @@ def benchmark_vector(run: MarketBenchmark) -> dict[str, object]:
     generator = torch.Generator().manual_seed(1)
     actions = [market.arrange(torch.randn(size, generator=generator) / run.num_assets) for _ in range(4)]
     sync = torch.cuda.synchronize if run.device.startswith("cuda") else _nothing
-    timings = _time([partial(_step, each, actions) for each in markets], run.num_steps, sync)
+    steps = [partial(_step, each, actions) for each in markets]
+    timings = _time(steps, run.num_steps, sync)
     return {
         **_rates(timings[0], run.num_envs, run.num_agents),
-        **(_table_cost(*timings) if run.forecast else {}),
+        **(_without_waiting(steps, run, sync) if run.device.startswith("cuda") else {}),
+        **(_table_cost(timings[0], timings[1], run.device) if run.forecast else {}),
         "num_envs": run.num_envs,
         "num_agents": run.num_agents,
         "num_assets": run.num_assets,
@@ -139,20 +141,28 @@ class _Timing:
     cpu: list[float]  # of all threads
 
 
-def _time(steps: Sequence[Callable[[int], object]], num_steps: int, sync: Callable[[], None]) -> list[_Timing]:
-    """A timing of each of `steps`, called in turn so that whatever slows the machine slows them all."""
+def _time(
+    steps: Sequence[Callable[[int], object]], num_steps: int, sync: Callable[[], None], waits: bool = True
+) -> list[_Timing]:
+    """A timing of each of `steps`, called in turn so that whatever slows the machine slows them all.
+
+    waits  for the device, in every step. False: once, behind all of them; each is then called `num_steps` times in a
+           row, and the timing has one entry, their mean
+    """
     for step in steps:
         for index in range(UNMEASURED_STEPS):  # compiles
             step(index)
     sync()
     timings = [_Timing([], []) for _ in steps]
-    for index in range(num_steps):
+    for first in range(num_steps if waits else 1):
         for step, timing in zip(steps, timings):
             start, cpu_start = time.perf_counter(), time.process_time()
-            step(index)
+            for index in range(first, first + 1 if waits else num_steps):
+                step(index)
             sync()
-            timing.cpu.append(time.process_time() - cpu_start)
-            timing.wall.append(time.perf_counter() - start)
+            count = 1 if waits else num_steps
+            timing.cpu.append((time.process_time() - cpu_start) / count)
+            timing.wall.append((time.perf_counter() - start) / count)
     return timings
 
 
@@ -167,12 +177,29 @@ def _rates(timing: _Timing, num_envs: int, num_agents: int) -> dict[str, object]
     }
 
 
-def _table_cost(without: _Timing, with_table: _Timing) -> dict[str, object]:
+def _without_waiting(
+    steps: Sequence[Callable[[int], object]], run: MarketBenchmark, sync: Callable[[], None]
+) -> dict[str, object]:
+    """Rates of a GPU that is given steps as a training gives them: the next one before the last one is done."""
+    timings = _time(steps, run.num_steps, sync, waits=False)
+    rates = _rates(timings[0], run.num_envs, run.num_agents)
+    found: dict[str, object] = {
+        "market_steps_per_second": rates["market_steps_per_second"],
+        "agent_steps_per_second": rates["agent_steps_per_second"],
+        "step_ms": timings[0].wall[0] * 1e3,
+    }
+    if len(timings) > 1:
+        found["step_ms_with_table"] = timings[1].wall[0] * 1e3
+    return {"without_waiting": found}
+
+
+def _table_cost(without: _Timing, with_table: _Timing, device: str) -> dict[str, object]:
     """What the forecasts of a table add to a step: medians, which a pause of the machine does not move."""
-    plain, more = (statistics.median(timing.cpu) for timing in (without, with_table))
+    clock = "wall" if device.startswith("cuda") else "cpu"
+    plain, more = (statistics.median(getattr(timing, clock)) for timing in (without, with_table))
     return {
-        "cpu_ms_without_table": plain * 1e3,
-        "cpu_ms_with_table": more * 1e3,
+        f"{clock}_ms_without_table": plain * 1e3,
+        f"{clock}_ms_with_table": more * 1e3,
         "table_share_of_step": more / plain - 1,
     }
 

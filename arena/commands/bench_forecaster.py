@@ -37,6 +37,8 @@ def benchmark(
     horizon: int = 64,
     num_samples: int = 1,
     dtypes: tuple[Literal["float32", "bfloat16", "float16"], ...] = ("float32",),
+    tf32: bool = False,
+    capture: bool = False,
     json: Path | None = None,
 ) -> int:
     """Benchmark one forecaster.
@@ -51,6 +53,8 @@ def benchmark(
         horizon: bars.
         num_samples: paths of each series, from a model that draws any.
         dtypes: of a published size, compared with each other; a file has its own.
+        tf32: let a GPU's matrix units take float32 products, rounding their factors to 10 bits.
+        capture: on a GPU, replay calls as a CUDA graph; of a model that draws nothing.
         json: write the numbers there.
     """
     numbers = {"batch-size": batch_size, "num-iterations": num_iterations, "threads": threads, "context": context}
@@ -69,9 +73,11 @@ def benchmark(
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         return refuse("--device is cuda, but this torch sees no GPU; use --device cpu or install a CUDA build of torch")
+    if capture and not device.startswith("cuda"):
+        return refuse("--capture makes a CUDA graph; give --device cuda too, or leave it out")
     size = (model, batch_size, num_iterations, device, threads, context, horizon, num_samples)
     try:
-        result = benchmark_forecaster(ForecasterBenchmark(*size, dtypes))
+        result = benchmark_forecaster(ForecasterBenchmark(*size, dtypes, tf32, capture))
     except ValueError as error:
         return refuse(str(error))
     for key, value in result.items():

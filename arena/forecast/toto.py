@@ -79,7 +79,7 @@ def patch_ids(series_ids: Tensor, used: Tensor, empty: int = EMPTY) -> Tensor:
 def with_future(target: Tensor, target_mask: Tensor, series_ids: Tensor, num_patches: int, patch_size: int) -> Series:
     """Append N unobserved patches to target [B, V, T]; its own last patch counts as observed in any case."""
     observed = target_mask.clone()
-    observed[..., -patch_size:] = True
+    observed[..., -patch_size:].fill_(True)  # unlike `= True`, which TorchScript has copied from the processor
     future = [0, num_patches * patch_size]
     x = F.pad(target.masked_fill(~target_mask, 0.0), future)
     used = F.pad(by_patch(observed, patch_size).any(-1), [0, num_patches], value=True)
@@ -98,7 +98,7 @@ def with_known(
     missing = [0, length - known.size(2)]  # negative: surplus
     observed = F.pad(known_mask, missing, value=False)
     used = by_patch(observed, patch_size).any(-1)
-    used[..., num_steps // patch_size :] = True
+    used[..., num_steps // patch_size :].fill_(True)
     return Series(
         torch.cat([series.x, F.pad(known.masked_fill(~known_mask, 0.0), missing)], dim=1),
         torch.cat([series.observed, observed], dim=1),
@@ -272,7 +272,7 @@ class Toto2(nn.Module):
             done += num_new
             if done < num_patches:
                 x[:, :num_targets, start * P : end * P] = q[..., self.median].flatten(2)
-                observed[:, :num_targets, start * P : end * P] = True
+                observed[:, :num_targets, start * P : end * P].fill_(True)
                 loc, scale = patch_scaler(x, observed, P, scaler_fallback_min_obs)
         return torch.cat(blocks, dim=2).flatten(2, 3)[:, :, :horizon].permute(3, 0, 1, 2).contiguous()
 
