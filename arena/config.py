@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from arena.config_fields import Count, IsolationLevel, Name, Number, Section, refusal
+from arena.config_fields import Address, Count, IsolationLevel, Name, Number, Section, refusal
 from arena.config_schedule import ScheduleConfig
 
 if TYPE_CHECKING:
@@ -116,9 +116,26 @@ class ForecastConfig(Section):
 class RayConfig(Section):
     """Where the work is done; never changes a result."""
 
-    workers: Count | None = Field(None, ge=0, description="processes; one per core if left out, 0 = none but this one")
-    address: str = Field("local", description="local, or a cluster to join")
-    dashboard: bool = Field(False, description="start Ray's dashboard")
+    workers: Count | None = Field(
+        None,
+        ge=0,
+        description="units at a time: processes of a local Ray, one per core if left out, 0 = none but this one; on a "
+        "cluster at most so many, as many as it has room for if left out",
+    )
+    address: Address = Field(
+        "local", description="local, or a cluster: auto (of this job or machine), host:port or ray://host:port"
+    )
+    dashboard: bool = Field(False, description="local: start Ray's dashboard")
+    cpus_per_task: Number = Field(1.0, gt=0, description="cluster: processors that Ray sets aside for a unit")
+    memory_mb_per_task: Count = Field(0, ge=0, description="cluster: memory that Ray sets aside for a unit [MB]")
+    wait_seconds: Number = Field(300.0, ge=0, description="cluster: for a node with room for a unit, if none has [s]")
+    ship_arena: bool = Field(False, description="cluster: send this package to the nodes, for those that lack it")
+
+    @model_validator(mode="after")
+    def _ray_takes_it(self) -> Self:
+        if self.cpus_per_task > 1 and self.cpus_per_task % 1:
+            raise refusal("ray.cpus_per_task", "above one, Ray sets aside whole processors only", self.cpus_per_task)
+        return self
 
 
 PRICE_RULES = (

@@ -16,6 +16,8 @@ def _no_bool(value: object) -> object:
 Count = Annotated[int, BeforeValidator(_no_bool)]
 Number = Annotated[float, BeforeValidator(_no_bool)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+# Of a Ray: one of our own, the one of this machine or job, a head node, or a head node's server of clients.
+Address = Annotated[str, Field(pattern=r"^(local|auto|(ray://)?[^\s/:]+:\d+|(ray://)?\[[0-9a-fA-F:.]+\]:\d+)$")]
 IsolationLevel = Literal["none", "process", "sandbox"]  # see arena.agents.isolation
 
 

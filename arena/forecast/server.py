@@ -29,6 +29,7 @@ from ray.exceptions import (
     RayTaskError,
 )
 from ray.util.metrics import Counter, Gauge, Histogram
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
 
 from arena.forecast.loading import absolute, load_forecaster
@@ -118,11 +119,18 @@ class ForecastServer:
 
 
 def start_server(
-    specs: Sequence[str], name: str = NAME, *, num_cpus: float = 1, num_gpus: float = 0, **settings: Any
+    specs: Sequence[str],
+    name: str = NAME,
+    *,
+    num_cpus: float = 1,
+    num_gpus: float = 0,
+    here: bool = False,
+    **settings: Any,
 ) -> ActorHandle:
     """Start the actor, or find the one of this name that runs. It ends when the handle is given up by all who hold it.
 
     num_cpus, num_gpus  that Ray sets aside for it
+    here                on the node of this process, whose files it reads
     settings            device, threads and those of `ForecastService`
     """
     _check_ray()
@@ -134,6 +142,7 @@ def start_server(
         num_gpus=num_gpus,
         max_restarts=-1,
         max_task_retries=TASK_RETRIES,  # a forecast depends on its arguments only: twice is as good as once
+        scheduling_strategy=NodeAffinitySchedulingStrategy(_own_node(), soft=False) if here else None,
     )
     handle = actor.remote([absolute(spec) for spec in specs], **settings)
     try:
@@ -145,6 +154,10 @@ def start_server(
         ray.kill(handle)
         raise ServerGone(f"the forecast server {name!r} was not ready within {START_SECONDS:.0f} s") from None
     return handle
+
+
+def _own_node() -> str:
+    return ray.get_runtime_context().get_node_id()
 
 
 class ServerGone(RuntimeError):

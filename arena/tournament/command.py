@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from arena.cluster.joining import LOCAL, check_answers, job_note
 from arena.config import TournamentConfig
 
 FAILED, INTERRUPTED = 1, 130  # exit codes
@@ -29,6 +30,11 @@ def play(config: TournamentConfig, run: Path | None, command: str) -> int:
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     _announce(console, config)
+
+    note = job_note(config.ray.address)
+    if note and config.ray.workers != 0:
+        console.print(f"note: {note}", markup=False, style="yellow")
+    check_answers(config.ray.address, f"--ray.address {config.ray.address}")  # before there is a run folder
 
     from arena.tournament import wording
     from arena.tournament.outcome import data_notes, rank, write_outcome
@@ -97,7 +103,8 @@ def _announce(console: Any, config: TournamentConfig) -> None:
         where = f"disjoint windows of {data.dir}, {length}"
     else:
         where = f"{data.scenarios} synthetic ({data.mode} mode), {data.num_assets} assets, {length}"
-    workers = "one per core" if config.ray.workers is None else str(config.ray.workers)
+    as_many = "one per core" if config.ray.address == LOCAL else "all there are"
+    workers = as_many if config.ray.workers is None else str(config.ray.workers)
     lines = {
         "tournament": f"{config.name}, seed {config.seed}",
         "agents": f"{len(field)}: {', '.join(field[:MOST_NAMES])}{more}",

@@ -5,34 +5,40 @@ same unit gives the same rows, so that cannot change a result. What raises in ou
 raise again. What an agent raises is a forfeit, which the unit itself stores, and no reason to try again either.
 """
 
-import logging
 import os
-import sys
-from collections import deque
+import pickle
+import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from types import ModuleType
 from typing import Any
 
+from arena.cluster import entry
+from arena.cluster.joining import LOCAL, join
+from arena.cluster.parcels import Missing
+from arena.cluster.tasks import QUEUED_PER_WORKER, ClusterRoom, FixedRoom, Lost, NoRoom, as_they_finish
 from arena.config import RayConfig
 from arena.tournament.job import Job, UnitTables, play_unit
-from arena.tournament.serving import play_served, serve
+from arena.tournament.serving import serve
+from arena.tournament.shipping import parcels_of
 from arena.tournament.types import Unit
 
 Played = Generator[tuple[Unit, UnitTables], None, None]
 Play = Callable[[Sequence[Unit]], Played]
 
-QUEUED_PER_WORKER = 2  # one plays, one waits beside it: no worker is idle while the driver writes
 NUM_RETRIES = 3  # of a unit whose process was lost
 OBJECT_STORE_BYTES = 512 * 1024**2  # of a local Ray: unit tables and windows of bars are small
 
 
-class LostUnit(RuntimeError):
+class CannotGoOn(RuntimeError):
+    """What is finished is stored, and a resume may do better: where it runs, or with whom."""
+
+
+class LostUnit(CannotGoOn):
     """The process of a unit was lost in every try."""
 
-    def __init__(self, unit: Unit, error: Exception):
-        kind = type(error).__name__
+    def __init__(self, unit: Unit, kind: str):
         super().__init__(
             f"unit {unit.name} lost its process {NUM_RETRIES + 1} times ({kind}); one of "
             f"{', '.join(unit.lineup.agents)} may end its process or take all memory"
@@ -40,18 +46,21 @@ class LostUnit(RuntimeError):
 
 
 def num_workers(config: RayConfig, num_units: int) -> int:
-    """Processes to start: never more than there are units; one per core this process may use, if not told."""
+    """Processes of a Ray of our own: at most one per unit; one per core this process may use, if not told."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = cores if config.workers is None else config.workers
     return min(wanted, num_units)
 
 
 @contextmanager
-def player(job: Job, config: RayConfig, num_units: int, name: str) -> Iterator[Play]:
+def player(
+    job: Job, config: RayConfig, num_units: int, name: str, say: Callable[[str], None] = lambda sentence: None
+) -> Iterator[Play]:
     """What plays units: they come as they finish, in any order. Leaving stops what still runs.
 
     num_units  that are to be played at most, in one call or in several
     name       of the tasks, the same for all, so that the dashboard shows one bar
+    say        takes a sentence about what the cluster lacks for the moment
     """
     workers = num_workers(config, num_units)
     if workers == 0:
@@ -59,50 +68,65 @@ def player(job: Job, config: RayConfig, num_units: int, name: str) -> Iterator[P
         return
     ray = start_ray(config, workers)
     try:
-        served = serve(job, config)
-        # Shared by all tasks: sent once, and windows of bars are then read from shared memory.
-        shared, tables = ray.put(job), ray.put(served.tables)
-        task = ray.remote(num_cpus=1, max_retries=NUM_RETRIES)(play_served).options(name=name)
-        submit = partial(_submit, task, shared, served.server, tables)
-        yield lambda units: _as_they_finish(ray, submit, units, QUEUED_PER_WORKER * workers)
+        with _sigterm_as_ctrl_c():
+            submit = _submit(ray, job, config, name)
+            room: FixedRoom | ClusterRoom = FixedRoom(QUEUED_PER_WORKER * workers)
+            if config.address != LOCAL:
+                room = ClusterRoom(
+                    ray, config.cpus_per_task, config.memory_mb_per_task, config.workers, config.wait_seconds
+                )
+            yield lambda units: _played(ray, submit, units, room, say)
     finally:
-        ray.shutdown()  # of a local Ray: ends its processes; of a cluster: leaves it, which cancels our tasks
+        ray.shutdown()  # of a local Ray: ends its processes; of a cluster: leaves it, which ends our tasks and actors
 
 
-def _submit(task: Any, job: Any, server: str | None, tables: Any, unit: Unit) -> Any:
-    return task.remote(job, unit, server, tables)
+def _submit(ray: ModuleType, job: Job, config: RayConfig, name: str) -> Callable[[Unit], Any]:
+    """What sends a unit, after all that units share has been sent."""
+    from arena.tournament.remote import Cargo
+
+    is_local = config.address == LOCAL
+    served = serve(job, config)
+    parcels = () if is_local else parcels_of(job, ray.put)
+    cargo = ray.put(Cargo(job, parcels, served.server, served.tables))
+    expected = {} if is_local else entry.environment()
+    ray.cloudpickle.register_pickle_by_value(entry)
+    memory = config.memory_mb_per_task * 1024**2 or None
+    task = ray.remote(num_cpus=config.cpus_per_task, memory=memory, max_retries=NUM_RETRIES)(entry.enter)
+    task = task.options(name=name)
+
+    def submit(unit: Unit, served: Any = served) -> Any:  # `served` keeps the server alive
+        return task.remote(expected, "arena.tournament.remote", "play_remote", [cargo], pickle.dumps((unit,)))
+
+    return submit
 
 
-def _as_they_finish(ray: ModuleType, submit: Callable[[Unit], Any], units: Sequence[Unit], most: int) -> Played:
-    """Results of units, of which at most `most` are on their way at any time."""
-    waiting = deque(units)
-    running: dict[Any, Unit] = {}
-    while waiting or running:
-        while waiting and len(running) < most:
-            unit = waiting.popleft()
-            running[submit(unit)] = unit
-        done, _ = ray.wait(list(running), num_returns=1)
-        for reference in done:
-            unit = running.pop(reference)
-            try:
-                tables = ray.get(reference)
-            except ray.exceptions.RayTaskError:
-                raise
-            except ray.exceptions.RayError as error:
-                raise LostUnit(unit, error) from error
+def _played(
+    ray: ModuleType,
+    submit: Callable[[Unit], Any],
+    units: Sequence[Unit],
+    room: FixedRoom | ClusterRoom,
+    say: Callable[[str], None],
+) -> Played:
+    results = as_they_finish(ray, submit, units, room, say)
+    try:
+        for unit, (problem, tables) in results:
+            if problem:
+                raise CannotGoOn(problem)
             yield unit, tables
+    except Lost as error:
+        raise LostUnit(error.item, error.kind) from error
+    except NoRoom as error:
+        raise CannotGoOn(str(error)) from error
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, Missing):
+            raise CannotGoOn(str(error.cause)) from error
+        raise
+    finally:
+        results.close()
 
 
 def start_ray(config: RayConfig, workers: int) -> ModuleType:
     """Start a Ray of our own, or join the cluster that `config.address` names; returns the module."""
-    # An explicit mode is respected in silence; without one each run begins with a warning. Ray reads it when it is
-    # imported: set later, only the processes that it starts would know.
-    if "ray" not in sys.modules:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_GRAFANA_HOST", "DISABLED")
-    import ray
-
     own: dict[str, Any] = {
         "num_cpus": workers,
         "object_store_memory": OBJECT_STORE_BYTES,
@@ -110,10 +134,21 @@ def start_ray(config: RayConfig, workers: int) -> ModuleType:
         # Without it a task that runs out of memory is tried for ever, and the run would seem to hang.
         "_system_config": {"task_oom_retries": NUM_RETRIES},
     }
-    ray.init(
-        address=config.address,
-        log_to_driver=False,  # a print in an agent must not tear the progress bar
-        logging_level=logging.ERROR,
-        **(own if config.address == "local" else {}),
-    )
-    return ray
+    return join(config.address, own, ship_arena=config.ship_arena)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """`ray job stop`, a batch system and Kubernetes ask so for an end; Ray would leave without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*signal_and_frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from arena.cluster.joining import LOCAL
 from arena.config import RayConfig
-from arena.forecast.loading import load_forecaster
+from arena.forecast.loading import ARTIFACT_SUFFIXES, load_forecaster
 from arena.forecast.types import Forecaster
 from arena.tournament.forecasts import loaded, table_request
 from arena.tournament.job import Job, UnitTables, play_unit
@@ -44,11 +45,15 @@ def serve(job: Job, config: RayConfig) -> Served:
     from arena.forecast.server import NAME, start_server
 
     # A cluster may run several tournaments; a Ray of our own has one, whose server is easy to find.
-    name = NAME if config.address == "local" else f"{NAME}-{uuid.uuid4().hex[:8]}"
+    name = NAME if config.address == LOCAL else f"{NAME}-{uuid.uuid4().hex[:8]}"
     folder = job.rules.forecast.folder
+    # Files and folders of the driver's machine are where the driver is; what comes with the package is everywhere.
+    is_bound = folder is not None or any(spec.endswith(ARTIFACT_SUFFIXES) for spec in job.forecasters)
     try:
         # No core is set aside for it: it works while the workers wait for its tables, and rests while they play.
-        actor = start_server(list(job.forecasters), name, num_cpus=0, table_folder=folder and str(folder))
+        actor = start_server(
+            list(job.forecasters), name, num_cpus=0, here=is_bound, table_folder=folder and str(folder)
+        )
     except Exception as error:  # such as a path that another machine does not have
         _log("no forecast server", error)
         return Served(None, None, {})
@@ -69,7 +74,7 @@ def _from_server(spec: str, server: str | None) -> Forecaster:
 
         try:
             return local_forecaster(spec, Connection(server, attempts=1, timeout=WORKER_SECONDS))
-        except ServerGone:
+        except (ServerGone, ValueError, OSError):  # gone, or it has its files elsewhere
             pass
     return load_forecaster(spec)
 

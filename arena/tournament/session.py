@@ -1,15 +1,17 @@
 """Plays a plan into a run folder: skips what is there, stores each unit as it comes, stops cleanly on Ctrl-C."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arena.cluster.joining import LOCAL
 from arena.config import TournamentConfig
 from arena.tournament.job import UnitTables
 from arena.tournament.plan import Plan
 from arena.tournament.progress import Standing, Ticker, progress_bar
 from arena.tournament.run_folder import LOGGER, open_log
-from arena.tournament.runner import LostUnit, Play, num_workers, player
+from arena.tournament.runner import CannotGoOn, Play, num_workers, player
 from arena.tournament.stopping import Watch
 from arena.tournament.store import (
     drop_units,
@@ -53,7 +55,7 @@ def play_all(config: TournamentConfig, plan: Plan, run: Path, console: "Console"
         num_done = len(survey(run, plan.schedule).present)
         LOGGER.warning("interrupted", extra={"facts": {"units": num_done}})
         raise Interrupted("stopped", num_done, plan.schedule.num_units) from None
-    except (NotStored, LostUnit) as error:
+    except (NotStored, CannotGoOn) as error:
         LOGGER.exception("failed")
         num_done = len(survey(run, plan.schedule).present)
         raise Unfinished(f"{error}: stopped", num_done, plan.schedule.num_units) from error
@@ -77,13 +79,13 @@ def _play_missing(config: TournamentConfig, plan: Plan, run: Path, console: "Con
         standing.add(results)
         if watch:
             watch.add(unit, results)
-    workers = num_workers(config.ray, num_units - num_done)
+    workers = config.ray.workers if config.ray.address != LOCAL else num_workers(config.ray, num_units - num_done)
     LOGGER.info("begin", extra={"facts": {"units": num_units, "finished_before": num_done, "workers": workers}})
     if seen.missing and not (watch and watch.decided):
         start = time.monotonic()
         with (
             progress_bar(console, num_units, num_done, standing) as ticker,
-            player(plan.job, config.ray, num_units - num_done, f"play {config.name}") as play,
+            player(plan.job, config.ray, num_units - num_done, f"play {config.name}", partial(_say, console)) as play,
         ):
             while missing := seen.missing:
                 _play_stage(run, missing, play, watch, ticker, start)
@@ -93,6 +95,11 @@ def _play_missing(config: TournamentConfig, plan: Plan, run: Path, console: "Con
         LOGGER.info("end", extra={"facts": {"seconds": round(time.monotonic() - start, 1)}})
     if watch:
         drop_units(run, watch.beyond())
+
+
+def _say(console: "Console", sentence: str) -> None:
+    LOGGER.warning("waiting", extra={"facts": {"why": sentence}})
+    console.print(sentence, style="yellow", markup=False)
 
 
 def _play_stage(run: Path, units: list[Unit], play: Play, watch: Watch | None, ticker: Ticker, start: float) -> None:
