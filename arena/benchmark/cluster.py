@@ -26,8 +26,8 @@ from arena.config_schedule import ScheduleConfig
 from arena.tournament import runner
 from arena.tournament.job import Job, UnitTables, play_unit
 from arena.tournament.plan import Plan, make_plan
+from arena.tournament.remote import play_remote
 from arena.tournament.runner import player
-from arena.tournament.serving import play_served
 from arena.tournament.session import play_all
 from arena.tournament.store import write_unit
 from arena.tournament.types import Unit
@@ -204,9 +204,9 @@ def slopes(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.polyfit(done, [sample[name] for sample in late], 1)[0]) for name in columns}
 
 
-def play_timed(job: Job, unit: Unit, *served: Any) -> UnitTables:
+def play_timed(references: Sequence[Any], unit: Unit) -> UnitTables:
     """In a worker: play, and say in the table's metadata what that took."""
-    return _timed(lambda: play_served(job, unit, *served))
+    return _timed(lambda: play_remote(references, unit))
 
 
 def _play_unit_timed(job: Job, unit: Unit, tables: Mapping[str, np.ndarray] = MappingProxyType({})) -> UnitTables:
@@ -224,8 +224,8 @@ def took(played: Iterable[tuple[Unit, UnitTables]]) -> list[Took]:
 @contextmanager
 def timed_plays() -> Iterator[None]:
     """Have the runner's plays timed."""
-    originals = {name: getattr(runner, name) for name in ("play_served", "play_unit")}
-    runner.play_served = play_timed  # type: ignore[assignment]  # takes whatever the runner sends
+    originals = {name: getattr(runner, name) for name in ("IN_WORKER", "play_unit")}
+    runner.IN_WORKER = (__name__, play_timed.__name__)
     runner.play_unit = _play_unit_timed
     try:
         yield

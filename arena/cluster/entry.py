@@ -43,19 +43,31 @@ def enter(expected: Environment, place: str, function: str, references: Sequence
     if expected and expected not in _approved:
         problem = _difference(expected, environment())
         if problem:
-            return f"node {os.uname().nodename} cannot play: {problem}", None
+            return f"node {os.uname().nodename} cannot take part: {problem}", None
         _approved.append(expected)
     return "", getattr(importlib.import_module(place), function)(references, *pickle.loads(rest))
+
+
+def lacking(expected: Environment, paths: Sequence[str]) -> str:
+    """What this node lacks to do the work, in a sentence; "" for nothing."""
+    problem = _difference(expected, environment())
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing and not problem:
+        problem = (
+            f"it has no {missing[0]}, seen from {os.getcwd()}; put it in the folder that --working-dir sends (which "
+            "leaves out what .gitignore names) and name it relative to that, or on a disk that all nodes see"
+        )
+    return problem and f"node {os.uname().nodename} cannot take part: {problem}"
 
 
 def _difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
     for name, wanted in expected.items():
         if not found[name]:
-            how = ", or give --ray.ship-arena" if name == "arena" else " as on the machine of the driver"
+            how = ", or give ship-arena" if name == "arena" else " as on the machine of the driver"
             return f"{name} is not installed there; install it{how}"
         if found[name] != wanted:
             if name == "arena":
-                return "its arena is not that of the driver; install the same version, or give --ray.ship-arena"
+                return "its arena is not that of the driver; install the same version, or give ship-arena"
             return f"it has {name} {found[name]}, the driver {wanted}; install the same"
     return ""
 

@@ -43,7 +43,7 @@ class Standing:
 
 @contextmanager
 def progress_bar(console: "Console", num_units: int, num_done: int, standing: Standing) -> Iterator["Ticker"]:
-    """A bar over units; in a pipe only its last state is printed."""
+    """A bar over units; in a pipe a line now and then, and its last state."""
     from rich.live import Live
     from rich.progress import (
         BarColumn,
@@ -69,6 +69,7 @@ def progress_bar(console: "Console", num_units: int, num_done: int, standing: St
         yield Ticker(bar, task, live, standing)
 
 
+PIPE_SECONDS = 15.0  # between two lines in the log of a job, say
 RANKING_SHARE = 0.02  # of the driver's time, at most: in a large field one ranking takes seconds
 
 
@@ -78,6 +79,7 @@ class Ticker:
     def __init__(self, bar, task, live, standing: Standing):  # type: ignore[no-untyped-def]  # rich objects
         self._bar, self._task, self._live, self._standing = bar, task, live, standing
         self._rank_after = -math.inf  # by the monotonic clock [s]
+        self._line_after = time.monotonic() + PIPE_SECONDS
 
     def advance(self, results: "pa.Table") -> None:
         """One more unit is done."""
@@ -87,8 +89,17 @@ class Ticker:
         self._standing.add(results)
         self._bar.advance(self._task)
         now = time.monotonic()
+        if not self._live.console.is_terminal and now > self._line_after and not self._bar.finished:
+            self._line_after = now + PIPE_SECONDS
+            self._live.console.print(f"{self._line()}; {self._standing.top()}", markup=False, soft_wrap=True)
         if now < self._rank_after and not self._bar.finished:
             return
         self._live.update(Group(self._bar, Text(self._standing.top(), style="dim")))
         end = time.monotonic()
         self._rank_after = end + max(1.0, (end - now) / RANKING_SHARE)
+
+    def _line(self) -> str:
+        """How far it is, without anything that needs a terminal."""
+        (task,) = self._bar.tasks
+        left = "" if task.time_remaining is None else f", about {task.time_remaining / 60:.0f} min left"
+        return f"{task.completed:,.0f} of {task.total:,.0f} units{left}"

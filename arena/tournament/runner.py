@@ -27,6 +27,7 @@ from arena.tournament.types import Unit
 Played = Generator[tuple[Unit, UnitTables], None, None]
 Play = Callable[[Sequence[Unit]], Played]
 
+IN_WORKER = ("arena.tournament.remote", "play_remote")  # what a worker calls with the Cargo's reference and the unit
 NUM_RETRIES = 3  # of a unit whose process was lost
 OBJECT_STORE_BYTES = 512 * 1024**2  # of a local Ray: unit tables and windows of bars are small
 
@@ -95,7 +96,7 @@ def _submit(ray: ModuleType, job: Job, config: RayConfig, name: str) -> Callable
     task = task.options(name=name)
 
     def submit(unit: Unit, served: Any = served) -> Any:  # `served` keeps the server alive
-        return task.remote(expected, "arena.tournament.remote", "play_remote", [cargo], pickle.dumps((unit,)))
+        return task.remote(expected, *IN_WORKER, [cargo], pickle.dumps((unit,)))
 
     return submit
 

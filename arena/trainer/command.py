@@ -3,14 +3,13 @@
 import argparse
 import json
 import logging
-import os
 import shlex
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arena.cluster.joining import LOCAL, check_answers, job_note, quiet_ray
 from arena.config_file import ConfigError
 from arena.trainer.config import TrainConfig, dump_train_config, load_train_config
 
@@ -63,7 +62,10 @@ def _train(config: TrainConfig, resumed: Path | None, command: str) -> int:
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(summary(config), markup=False)
-    _quiet()
+    if note := job_note(config.run.address, "--run.address"):
+        console.print(f"note: {note}", markup=False)
+    check_answers(config.run.address, f"--run.address {config.run.address}")  # before there is a run folder
+    _quiet(config.run.address)
     _check(config)
     if resumed is None:
         files = {"config.yaml": dump_train_config(config), "command.txt": command + "\n"}
@@ -79,6 +81,8 @@ def _train(config: TrainConfig, resumed: Path | None, command: str) -> int:
     training = Training(config, run, console, command, resume=resumed is not None)
     try:
         training.train()
+    except ConfigError:
+        raise
     except Exception as error:
         console.print(f"error: {type(error).__name__}: {error}", style="red", markup=False)
         console.print(f"go on from the last checkpoint with\n  {_again(run)}", markup=False)
@@ -131,7 +135,7 @@ def _tune(config: TrainConfig, run: Path, console: "Console") -> int:
     from arena.training.tuning import run_grid
 
     try:
-        with started_ray(config.run):
+        with started_ray(config):
             sections = {"debugging": {"seed": config.run.seed}, **config.sections}
             rows = run_grid(sections, run, lambda line: console.print(line, markup=False))
     except ValueError as error:
@@ -171,12 +175,9 @@ def _farewell(console: "Console", run: Path, training: "Training") -> None:
         console.print(f"  {purpose:<8} {what}", markup=False)
 
 
-def _quiet() -> None:
+def _quiet(address: str) -> None:
     """RLlib and torch advise programmers of RLlib and torch; who trains an agent wants to see the training."""
-    if "ray" not in sys.modules:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # as is, but unsaid Ray warns of it; read when imported
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_GRAFANA_HOST", "DISABLED")
+    quiet_ray(is_local=address == LOCAL)
     import ray.rllib  # noqa: F401 - gives its logger a level
 
     for name in ("ray", "ray.rllib", "ray.tune"):

@@ -10,7 +10,7 @@ from typing import Any, Self
 import yaml
 from pydantic import ConfigDict, Field, model_validator
 
-from arena.config import Count, Name, Number, Section, refusal
+from arena.config_fields import Address, Count, Name, Number, Section, refusal
 from arena.config_file import ConfigError, read_sections, read_value, validated
 
 
@@ -36,7 +36,8 @@ class RunConfig(Section):
     patience: Count | None = Field(None, ge=1, description="stop after so many evaluations without a better one")
     checkpoint_every: Count = Field(20, ge=1, description="iterations between two checkpoints")
     threads: Count | None = Field(None, ge=1, description="of torch in this process; left to torch if not given")
-    address: str = Field("local", description="local, or a Ray cluster to join")
+    address: Address = Field("local", description="local, or a cluster: auto (of this job or machine) or host:port")
+    ship_arena: bool = Field(False, description="cluster: send this package to the nodes, for those that lack it")
     num_cpus: Count | None = Field(None, ge=1, description="of the local Ray; those of the machine if not given")
     dashboard: bool = Field(False, description="start Ray's dashboard")
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -1,6 +1,5 @@
 """Trains an algorithm of RLlib: iterations, league, evaluations, checkpoints, until it is time to stop."""
 
-import logging
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -12,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from arena.cluster.joining import CLIENT, LOCAL, join
+from arena.cluster.nodes import check_nodes
 from arena.config import TournamentConfig
+from arena.config_file import ConfigError
 from arena.trainer import checkpoints
 from arena.trainer.checkpoints import POLICY, TrainingState
-from arena.trainer.config import LeagueConfig, RunConfig, TrainConfig
+from arena.trainer.config import LeagueConfig, TrainConfig
 from arena.trainer.evaluation import Verdict, evaluate, evaluation_tournament
+from arena.trainer.files import named_files
 from arena.trainer.record import Record
 
 if TYPE_CHECKING:
@@ -53,8 +56,11 @@ class Training:
 
     def train(self) -> TrainingState:
         """Until the end that `run` gives, or Ctrl-C; the state that was saved last."""
-        settings = self.config.run
-        with started_ray(settings), self._heeding_ctrl_c(), Record(self.run, self.console, self.state.iteration) as log:
+        with (
+            started_ray(self.config),
+            self._heeding_ctrl_c(),
+            Record(self.run, self.console, self.state.iteration) as log,
+        ):
             algorithm, league, tournament = self._build()
             try:
                 begun, cpu_begun = time.monotonic() - self.state.seconds, time.process_time() - self.state.cpu_seconds
@@ -237,21 +243,24 @@ def entrant(checkpoint: Path) -> str:
 
 
 @contextmanager
-def started_ray(settings: RunConfig) -> Iterator[None]:
+def started_ray(config: TrainConfig) -> Iterator[None]:
     """A Ray of our own, or the cluster of `address`; a Ray that runs already in this process is used as it is."""
     import ray
 
+    settings = config.run
     if ray.is_initialized():
         yield
         return
-    own: dict[str, Any] = {"num_cpus": settings.num_cpus, "include_dashboard": settings.dashboard}
-    ray.init(
-        address=settings.address,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **(own if settings.address == "local" else {}),
-    )
+    if settings.address.startswith(CLIENT):
+        raise ConfigError(
+            f"--run.address {settings.address}: the driver of a training belongs into the cluster; submit it with "
+            "`ray job submit` and give --run.address auto"
+        )
+    own = {"num_cpus": settings.num_cpus, "include_dashboard": settings.dashboard}
+    join(settings.address, own, flag="--run.address", ship_arena=settings.ship_arena)
     try:
+        if settings.address != LOCAL:
+            check_nodes(ray, named_files(config), f"--run.address {settings.address}")
         yield
     finally:
         ray.shutdown()

@@ -56,7 +56,7 @@ def test_in_this_process_nothing_is_added():
     assert all(play["table_bytes"] > 0 for play in found["plays"])
     assert sum(play["cpu_seconds"] for play in found["plays"]) == pytest.approx(6 * found["play_cpu_seconds_per_unit"])
     assert found["cpu_seconds_per_unit"] > 0.5 * found["play_cpu_seconds_per_unit"]  # /proc counts in hundredths
-    assert (runner.play_unit, runner.play_served) == (cluster.play_unit, cluster.play_served), "put back"
+    assert (runner.play_unit, runner.IN_WORKER[1]) == (cluster.play_unit, cluster.play_remote.__name__), "put back"
 
 
 @pytest.mark.slow
