@@ -28,7 +28,8 @@ Lets agents trade one market and ranks them. Besides the fields below:
 --forecaster FILE (an artefact of scripts/export_models.py: adds two entrants that follow it; may be repeated),
 --control null|positive|costs (the same tournament where nothing can be earned; with a cheat that must win; with
 twice the fees and spread),
---resume RUN (finish an interrupted run folder; only --ray.* may be given with it).
+--resume RUN (finish an interrupted run: its folder, or the URI of its copy; only --ray.* and --mirror may be given
+with it, and --out with a URI).
 """
 USAGE = """\
 usage: arena tournament [options]
@@ -89,15 +90,16 @@ def export(arguments: Sequence[str]) -> int:
 def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]:
     """The config, and the folder to resume if there is one."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--config", "--data", "--resume"):
+    for name in ("--config", "--data"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--resume")
     for name in ("--agent", "--forecaster"):
         parser.add_argument(name, action="append", default=[])
     parser.add_argument("--control", choices=("null", "positive", "costs"))
     parser.error = _fail  # type: ignore[method-assign]
     options, flags = parser.parse_known_args(list(arguments))
     if options.resume:
-        return _resumed(options, flags), options.resume
+        return _resumed(options, flags)
     if options.data:
         flags += ["--data.source", "bars", "--data.dir", str(options.data)]
     config = with_agents(load_config(options.config, flags, DESCRIPTION), options.agent)
@@ -114,16 +116,25 @@ def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]
     return config, None
 
 
-def _resumed(options: argparse.Namespace, flags: Sequence[str]) -> TournamentConfig:
-    """The config that the run began with; where the work is done may change."""
-    from arena.tournament.run_folder import open_run
+def _resumed(options: argparse.Namespace, flags: Sequence[str]) -> tuple[TournamentConfig, Path]:
+    """The config that the run began with, and its folder; where the work is done and kept may change."""
+    if remote := "://" in options.resume:
+        from arena.tournament.mirror import begun_run, fetch_run
 
-    saved = open_run(options.resume)
+        saved = begun_run(options.resume)
+    else:
+        from arena.tournament.run_folder import open_run
+
+        saved = open_run(Path(options.resume))
     config = override(saved, flags, DESCRIPTION) if flags else saved
     others = (options.config, options.data, options.control, *options.agent, *options.forecaster)
-    if any(others) or config.model_copy(update={"ray": saved.ray}) != saved:
-        raise ConfigError("--resume: a run is finished with the config it began with; only --ray.* may be given")
-    return config
+    free = {"ray": saved.ray, "mirror": saved.mirror} | ({"out": saved.out} if remote else {})
+    if any(others) or config.model_copy(update=free) != saved:
+        raise ConfigError(
+            "--resume: a run is finished with the config it began with; only --ray.*, --mirror and, of a URI, --out "
+            "may be given"
+        )
+    return config, fetch_run(options.resume, config.out) if remote else Path(options.resume)
 
 
 def _command(name: str, arguments: Sequence[str]) -> str:

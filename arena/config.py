@@ -162,11 +162,14 @@ DEFAULT_FIELD = (*SCRIPTED_FIELD, AgentConfig(agent="trained"))
 
 
 class TournamentConfig(Section):
-    """A whole tournament; its results depend on all of this but `name`, `out` and `ray`."""
+    """A whole tournament; its results depend on all of this but `name`, `out`, `mirror` and `ray`."""
 
     name: Name = Field("default", description="of the run folder")
     seed: Count = Field(0, ge=0, lt=2**31, description="of everything random")
     out: Path = Field(Path("runs"), description="parent of the run folders")
+    mirror: str | None = Field(
+        None, description="parent of a copy of the run that grows with it: s3://bucket/prefix, gs://..., or a folder"
+    )
     data: DataConfig = DataConfig()
     market: MarketConfig = MarketConfig()
     agents: tuple[AgentConfig, ...] = Field(DEFAULT_FIELD, min_length=1)

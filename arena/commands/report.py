@@ -8,21 +8,25 @@ from pathlib import Path
 from arena.config_file import ConfigError, read_config
 
 BAD_INPUT = 2  # exit code
-DESCRIPTION = "Writes RUN/report.html again from what the run has stored; of several runs, a page that compares them."
+DESCRIPTION = """\
+Writes RUN/report.html again from what the run has stored; of several runs, a page that compares them. A run that lies
+behind a URI, such as s3://bucket/runs/0001-default-1a2b3c4d, is copied to runs/ first."""
+OUT = Path("runs")  # parent of copies
 
 
 def report(arguments: Sequence[str]) -> int:
     """Says what was written; returns the exit code."""
     parser = argparse.ArgumentParser("arena report", description=DESCRIPTION)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run, or its URI")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="of a comparison; default: comparison.html beside the first run"
     )
     options = parser.parse_args(arguments)
-    first = options.runs[0]
     try:
-        if len(options.runs) > 1:
-            written = write_comparison(options.runs, options.out or first.absolute().parent / "comparison.html")
+        runs = [local_run(run) for run in options.runs]
+        first = runs[0]
+        if len(runs) > 1:
+            written = write_comparison(runs, options.out or first.absolute().parent / "comparison.html")
         elif options.out:
             raise ConfigError("--out: only of a comparison; the report of one run lies in its folder")
         else:
@@ -35,6 +39,15 @@ def report(arguments: Sequence[str]) -> int:
         return BAD_INPUT
     print(written)
     return 0
+
+
+def local_run(run: str) -> Path:
+    """The folder of a run; of one behind a URI, a copy of what a report is made from."""
+    if "://" not in run:
+        return Path(run)
+    from arena.tournament.mirror import fetch_run
+
+    return fetch_run(run, OUT, with_paths=True)
 
 
 def write_comparison(runs: Sequence[Path], path: Path) -> Path:

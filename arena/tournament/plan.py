@@ -22,6 +22,7 @@ from arena.tournament.formats import COPIES, Schedule, fixed_schedule
 from arena.tournament.growth import ScenarioKind
 from arena.tournament.job import Job
 from arena.tournament.match import MatchRules
+from arena.tournament.remote_folder import absolute_uri
 from arena.tournament.sampling import market_bytes, sampled_markets
 from arena.tournament.stopping import StopRule, stop_rule
 from arena.tournament.swiss import swiss_schedule
@@ -58,6 +59,7 @@ def resolve_paths(config: TournamentConfig) -> TournamentConfig:
         "agents": named,
         "data": config.data.model_copy(update={"dir": folder}),
         "forecast": config.forecast.model_copy(update={"tables": tables}),
+        "mirror": absolute_uri(config.mirror) if config.mirror else None,
     }
     return config.model_copy(update=changes)
 

@@ -10,7 +10,7 @@ from arena.tournament.growth import Estimate
 
 NEEDED = ("lineups", "data", "pairs", "profiles", "transfers", "transitivity", "confidence_set", "digest")
 LATER = ("sortino", "sortino_low", "sortino_high", "calmar", "mean_return", "fee")  # not known of older runs
-NOT_A_SETTING = ("name", "out", "ray")  # of a config: they change no result
+NOT_A_SETTING = ("name", "out", "mirror", "ray")  # of a config: they change no result
 NOWHERE = "not set"
 
 

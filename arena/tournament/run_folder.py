@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import re
+import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,11 +26,14 @@ LOGGER = logging.getLogger("arena.tournament")
 def create_run(
     config: TournamentConfig, command: str, data_digest: str, forecasters: Mapping[str, str] | None = None
 ) -> Path:
-    """A new folder OUT/0001-name with config.yaml, command.txt and environment.json; numbers only grow."""
+    """A new folder OUT/0001-name with config.yaml, command.txt and environment.json; numbers only grow.
+
+    With a mirror it is 0001-name-1a2b3c4d, a name that no other run has wherever it began: a number is only free here.
+    """
     facts = {**environment(), "data_digest": data_digest, "forecasters": dict(forecasters or {})}
     return make_folder(
         config.out,
-        config.name,
+        f"{config.name}-{secrets.token_hex(4)}" if config.mirror else config.name,
         {
             "config.yaml": dump_config(config),
             "command.txt": command + "\n",

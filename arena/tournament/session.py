@@ -1,6 +1,7 @@
 """Plays a plan into a run folder: skips what is there, stores each unit as it comes, stops cleanly on Ctrl-C."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,12 +9,14 @@ from typing import TYPE_CHECKING
 from arena.cluster.joining import LOCAL
 from arena.config import TournamentConfig
 from arena.tournament.job import UnitTables
+from arena.tournament.mirror import Mirror
 from arena.tournament.plan import Plan
 from arena.tournament.progress import Standing, Ticker, progress_bar
 from arena.tournament.run_folder import LOGGER, open_log
 from arena.tournament.runner import CannotGoOn, Play, num_workers, player
 from arena.tournament.stopping import Watch
 from arena.tournament.store import (
+    NotStored,
     drop_units,
     read_unit,
     why,
@@ -42,15 +45,13 @@ class Interrupted(Unfinished):
     """Ctrl-C."""
 
 
-class NotStored(RuntimeError):
-    """The disk is full, or worse."""
-
-
-def play_all(config: TournamentConfig, plan: Plan, run: Path, console: "Console") -> None:
-    """Play every unit that the run folder lacks."""
+def play_all(config: TournamentConfig, plan: Plan, run: Path, console: "Console", mirror: Mirror | None = None) -> None:
+    """Play every unit that the run folder and its copy lack."""
     handler = open_log(run)
     try:
-        _play_missing(config, plan, run, console)
+        if mirror:
+            mirror.join()
+        _play_missing(config, plan, run, console, mirror)
     except KeyboardInterrupt:
         num_done = len(survey(run, plan.schedule).present)
         LOGGER.warning("interrupted", extra={"facts": {"units": num_done}})
@@ -67,7 +68,7 @@ def play_all(config: TournamentConfig, plan: Plan, run: Path, console: "Console"
         handler.close()
 
 
-def _play_missing(config: TournamentConfig, plan: Plan, run: Path, console: "Console") -> None:
+def _play_missing(config: TournamentConfig, plan: Plan, run: Path, console: "Console", mirror: Mirror | None) -> None:
     seen = survey(run, plan.schedule)
     for name, problem in seen.finished.corrupt.items():
         console.print(f"unit {name} is played again: {problem}", style="yellow", markup=False)
@@ -88,13 +89,15 @@ def _play_missing(config: TournamentConfig, plan: Plan, run: Path, console: "Con
             player(plan.job, config.ray, num_units - num_done, f"play {config.name}", partial(_say, console)) as play,
         ):
             while missing := seen.missing:
-                _play_stage(run, missing, play, watch, ticker, start)
+                _play_stage(partial(_store, run, mirror), missing, play, watch, ticker, start)
                 if watch and watch.decided:
                     break
                 seen = survey(run, plan.schedule, seen)
         LOGGER.info("end", extra={"facts": {"seconds": round(time.monotonic() - start, 1)}})
     if watch:
         drop_units(run, watch.beyond())
+        if mirror:
+            mirror.drop_units(watch.beyond())
 
 
 def _say(console: "Console", sentence: str) -> None:
@@ -102,11 +105,18 @@ def _say(console: "Console", sentence: str) -> None:
     console.print(sentence, style="yellow", markup=False)
 
 
-def _play_stage(run: Path, units: list[Unit], play: Play, watch: Watch | None, ticker: Ticker, start: float) -> None:
+def _play_stage(
+    keep: Callable[[Unit, UnitTables], None],
+    units: list[Unit],
+    play: Play,
+    watch: Watch | None,
+    ticker: Ticker,
+    start: float,
+) -> None:
     playing = play(units)
     try:
         for unit, tables in playing:
-            _store(run, unit, tables)
+            keep(unit, tables)
             _log_unit(unit.name, tables.results, time.monotonic() - start)
             ticker.advance(tables.results)
             if watch:
@@ -117,7 +127,7 @@ def _play_stage(run: Path, units: list[Unit], play: Play, watch: Watch | None, t
         playing.close()
 
 
-def _store(run: Path, unit: Unit, tables: UnitTables) -> None:
+def _store(run: Path, mirror: Mirror | None, unit: Unit, tables: UnitTables) -> None:
     """Paths first: a unit counts as finished as soon as its results are there."""
     try:
         write_paths(run, unit, tables.paths)
@@ -126,6 +136,8 @@ def _store(run: Path, unit: Unit, tables: UnitTables) -> None:
         write_unit(run, unit, tables.results)
     except OSError as error:
         raise NotStored(f"cannot store unit {unit.name} in {run}: {why(error)}") from error
+    if mirror:
+        mirror.put_unit(unit)
 
 
 def _log_unit(name: str, results: "pa.Table", seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Result rows on disk: one immutable Parquet file per finished unit, so many writers need neither lock nor server.
 
-A file appears under its final name only when it is whole (write beside it, then rename). Resuming is listing.
+A file appears under its final name only when it is whole (`whole_file`), so `--out` may lie on NFS: nobody but the
+driver writes there, and each file once. Resuming is listing.
     RUN/units/NAME.parquet     rows of a unit
     RUN/paths/NAME.parquet     per-step nav and costs of its first scenarios, within a size budget
     RUN/paths/NAME.market.parquet  prices, fills and positions of its first scenario, of few units, within that budget
@@ -9,7 +10,6 @@ A file appears under its final name only when it is whole (write beside it, then
 """
 
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,12 +20,17 @@ from arena.tournament.tables import arrow_schema as arrow_schema
 from arena.tournament.tables import table_from_columns as table_from_columns
 from arena.tournament.tables import table_from_rows as table_from_rows
 from arena.tournament.types import KEY, Unit
+from arena.tournament.whole_file import whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MARKET_SUFFIX, TRANSFER_SUFFIX = ".market.parquet", ".transfers.parquet"
 OTHER_SUFFIXES = (MARKET_SUFFIX, TRANSFER_SUFFIX)  # of files in paths/ that do not hold PATH_SCHEMA
+
+
+class NotStored(RuntimeError):
+    """The disk is full, the network is gone, or worse; the message is a sentence for the user."""
 
 
 class Finished(NamedTuple):
@@ -86,8 +91,14 @@ def read_units(run: Path, units: Sequence[Unit]) -> "pa.Table":
 def drop_units(run: Path, units: Sequence[Unit]) -> None:
     """Remove all that was stored of these units; results first, so that what is left does not count."""
     for unit in units:
-        for folder, suffix in (("units", ".parquet"), *(("paths", s) for s in (".parquet", *OTHER_SUFFIXES))):
-            (run / folder / f"{unit.name}{suffix}").unlink(missing_ok=True)
+        for name in reversed(unit_files(unit)):
+            (run / name).unlink(missing_ok=True)
+
+
+def unit_files(unit: Unit) -> list[str]:
+    """Names from the run folder of all files that a unit may have, in the order of writing: results last."""
+    paths = [f"paths/{unit.name}{suffix}" for suffix in (".parquet", *OTHER_SUFFIXES)]
+    return [*paths, f"units/{unit.name}.parquet"]
 
 
 def why(error: OSError) -> str:
@@ -154,18 +165,10 @@ def _write(path: Path, table: "pa.Table") -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    os.close(handle)
-    try:
-        # A dictionary of floats that do not repeat would only add to the size.
-        keys = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
-        pq.write_table(table, name, compression="zstd", use_dictionary=keys, write_page_checksum=True)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    # A dictionary of floats that do not repeat would only add to the size.
+    keys = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
+    with whole_file(path) as place:
+        pq.write_table(table, place, compression="zstd", use_dictionary=keys, write_page_checksum=True)
     return path
 
 
