@@ -6,6 +6,17 @@ from typing import Any
 from arena.tournament.report_tables import Cell
 from arena.tournament.wording import bps, interval, number, percent
 
+TIER = (
+    "nobody in it is significantly worse than its first; who varies much can stand below the first of a later tier and "
+    "still be in an earlier one"
+)
+
+
+def scattered(leaderboard: Mapping[str, Any]) -> bool:
+    """Whether some tier is not one run down the ranking: who varies much is worse than few, wherever it stands."""
+    found = [entry["tier"] for entry in leaderboard["agents"]]
+    return found != sorted(found)
+
 
 def columns(leaderboard: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The leaderboard as columns of text: [{"title", "unit", "help", "cells": [Cell per entrant]}]."""
@@ -30,6 +41,8 @@ def columns(leaderboard: Mapping[str, Any]) -> list[dict[str, Any]]:
     if leaderboard["headline"] == "growth_cv":
         table.append(column("raw growth", "bps", raw, ranged("growth_raw", bps)))
     rating = "Plackett-Luce on who finishes ahead of whom, whatever the margin; cash = 1,000"
+    if scattered(leaderboard):
+        table.insert(0, column("tier", "", TIER, single("tier", number)))
     return [
         *table,
         column("rating", "Elo", rating, ranged("rating", number)),

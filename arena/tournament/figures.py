@@ -15,7 +15,7 @@ COST_PARTS = {
     "financing": ("financing", "#2f9e8f"),
 }
 ROW_HEIGHT = 26
-MAX_ROWS = 60  # entrants of a chart: the table has all, and nobody scrolls through 200 bars
+MAX_ROWS = 40  # entrants of a chart: the table has all, and nobody scrolls through 200 bars
 OFF_SCALE = 20  # median absolute deviations from the median: a total loss would flatten everybody else
 
 Figure = dict[str, Any]
@@ -126,6 +126,7 @@ def _forest(
     layout["xaxis"]["range"] = [low * scale, high * scale]
     names = [html.escape(name) for name in row_names(entries, hidden)]
     places = list(range(len(entries)))
+    del layout["yaxis"]["autorange"]  # it would win over the range
     layout["yaxis"] |= {"tickvals": places, "ticktext": names, "range": [len(entries) - 0.4, -0.6]}
     line = {"type": "line", "x0": reference, "x1": reference, "yref": "paper", "y0": 0, "y1": 1}
     layout["shapes"] = [line | {"line": {"color": MUTED, "width": 1, "dash": "dot"}, "layer": "below"}]

@@ -11,15 +11,15 @@ from arena.tournament.settling import Running
 COLORS = ("#3f7fd9", "#e08a2b", "#2f9e8f", "#c0504d", "#8b6fc4")  # as many as can be told apart in both themes
 FILLS = tuple(f"rgba({int(c[1:3], 16)}, {int(c[3:5], 16)}, {int(c[5:], 16)}, 0.14)" for c in COLORS)
 NUM_BANDS = 3  # more bands than that hide each other
-HEIGHT = 330
+HEIGHT, TICKS = 330, 8
 MAX_DATES, MAX_JOINS = 5, 40  # below an axis; lines where windows meet
 
 
-def settling_figure(running: Running, ranking: Sequence[str], scale: float, unit: str) -> Figure:
+def settling_figure(running: Running, ranking: Sequence[str], scale: float, title: str, unit: str) -> Figure:
     """Running estimates of the leaders over the number of scenarios, with bands; of the others in grey."""
     leaders = list(ranking[: len(COLORS)])
     traces = []
-    for name in ranking[len(COLORS) :]:
+    for name in ranking[len(COLORS) : MAX_ROWS]:
         values = [estimate.value * scale for estimate in running.estimates[name]]
         traces.append(_line(name, running.scenarios, values, MUTED, 0.6) | {"showlegend": False, "hoverinfo": "skip"})
     for place, name in enumerate(leaders[:NUM_BANDS]):
@@ -33,25 +33,27 @@ def settling_figure(running: Running, ranking: Sequence[str], scale: float, unit
         )
     for place, name in enumerate(leaders):
         values = [estimate.value * scale for estimate in running.estimates[name]]
-        hover = f"{html.escape(name)}<br>after %{{x}} scenarios %{{y:,.1f}}<extra></extra>"
+        hover = f"{html.escape(name)}<br>after %{{x}} {unit}s %{{y:,.1f}}<extra></extra>"
         trace = _line(name, running.scenarios, values, COLORS[place], 2.0)
         traces.append(trace | {"hovertemplate": hover, "legendrank": place + 1})
-    layout = _layout("scenarios", unit)
+    layout = _layout(f"{unit}s", title)
+    if running.scenarios[-1] - running.scenarios[0] < TICKS:  # or they would have fractions
+        layout["xaxis"]["dtick"] = 1
     layout["yaxis"]["range"] = _range_of(running, ranking, scale)
     return {"data": traces, "layout": layout}
 
 
-def profile_figure(profiles: Mapping[str, Any], ranking: Sequence[str]) -> Figure:
+def profile_figure(profiles: Mapping[str, Any], ranking: Sequence[str], unit: str) -> Figure:
     """Share of scenarios with at least a score, over that score."""
     x = [score * 1e4 for score in profiles["threshold"]]
     traces = []
-    for place, name in reversed(list(enumerate(ranking))):  # the coloured ones on top
+    for place, name in reversed(list(enumerate(ranking[:MAX_ROWS]))):  # the coloured ones on top
         leading = place < len(COLORS)
         values = [100 * share for share in profiles["share"][name]]
         trace = _line(name, x, values, COLORS[place] if leading else MUTED, 2.0 if leading else 0.6)
-        hover = f"{html.escape(name)}<br>at least %{{x:.0f}} bps in %{{y:.0f}} % of the scenarios<extra></extra>"
+        hover = f"{html.escape(name)}<br>at least %{{x:.0f}} bps in %{{y:.0f}} % of the {unit}s<extra></extra>"
         traces.append(trace | {"hovertemplate": hover, "showlegend": leading, "legendrank": place + 1})
-    layout = _layout("growth above cash in a scenario [bps]", "scenarios with at least that [%]")
+    layout = _layout(f"growth above cash in a {unit} [bps]", f"{unit}s with at least that [%]")
     layout["yaxis"]["range"] = [0, 102]
     zero = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
     layout["shapes"] = [zero | {"line": {"color": MUTED, "width": 1, "dash": "dot"}}]
@@ -91,7 +93,7 @@ def _range_of(running: Running, ranking: Sequence[str], scale: float) -> list[fl
         for end in (estimate.value, estimate.low, estimate.high)
         if end is not None
     ]
-    others = sorted(running.estimates[name][-1].value for name in ranking)
+    others = sorted(running.estimates[name][-1].value for name in ranking[:MAX_ROWS])
     shown += others[len(others) // 8 :]
     margin = 0.05 * (max(shown) - min(shown)) or 1e-4
     return [(min(shown) - margin) * scale, (max(shown) + margin) * scale]
@@ -106,7 +108,7 @@ def _layout(x_title: str, y_title: str) -> Figure:
     return {
         "height": HEIGHT,
         "margin": {"l": 58, "r": 10, "t": 8, "b": 45},
-        "xaxis": {"title": {"text": x_title, "font": {"size": 12}}, "zeroline": False, "nticks": 6},
-        "yaxis": {"title": {"text": y_title, "font": {"size": 12}}, "zeroline": True, "nticks": 6},
+        "xaxis": {"title": {"text": x_title, "font": {"size": 12}}, "zeroline": False, "nticks": TICKS},
+        "yaxis": {"title": {"text": y_title, "font": {"size": 12}}, "zeroline": True, "nticks": TICKS},
         "showlegend": True,
     }

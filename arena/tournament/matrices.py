@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from arena.tournament.pairwise import BETTER, IDENTICAL, NOT_SEPARATED, UNDECIDED, WORSE
 from arena.tournament.wording import EMPTY, bps, interval, p_value
 
-MAX_MATRIX = 24  # entrants; more than that is a wall, and leaderboard.json has them all
+MAX_MATRIX = 20  # entrants; more than that is a wall, and leaderboard.json has them all
 SYMBOLS = {BETTER: "▲", WORSE: "▼", NOT_SEPARATED: "○", IDENTICAL: "=", UNDECIDED: "?"}
 MIRROR = {BETTER: WORSE, WORSE: BETTER}
 FULL_TINT = 0.7  # opacity of the strongest cell
@@ -66,7 +66,8 @@ def transfer_matrix(transfers: Mapping[str, Any]) -> list[MatrixRow]:
     """What the row paid because the column's flow had moved the price, in bps a game; the diagonal is its own doing."""
     names = transfers["agents"][:MAX_MATRIX]
     costs = transfers["cost"]
-    others = [abs(cost) for i, row in enumerate(costs) for j, cost in enumerate(row) if cost is not None and i != j]
+    shown = [row[: len(names)] for row in costs[: len(names)]]
+    others = [abs(cost) for i, row in enumerate(shown) for j, cost in enumerate(row) if cost is not None and i != j]
     largest = max(others, default=0.0) or 1.0
     rows = []
     for i, agent in enumerate(names):

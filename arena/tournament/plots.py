@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.tournament.curves import BAND, Band
-from arena.tournament.figures import ACCENT, COST_PARTS, MUTED, off_scale, row_names, value_range
+from arena.tournament.figures import ACCENT, COST_PARTS, MAX_ROWS, MUTED, off_scale, row_names, value_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,9 +15,12 @@ NUM_COLORED = 3  # leaders drawn in colour, the first with its band; the others 
 
 
 def write_plots(folder: Path, leaderboard: Mapping[str, Any], bands: Mapping[str, Band] | None) -> list[Path]:
-    """Write growth.png, rating.png, costs.png and, given paths, wealth.png; returns what was written."""
+    """Write growth.png, rating.png, costs.png and, given paths, wealth.png; returns what was written.
+
+    Of the first MAX_ROWS entrants of a large field.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    entries = leaderboard["agents"]
+    entries = leaderboard["agents"][:MAX_ROWS]
     above = " above cash" if leaderboard["cash"] else ""
     written = [
         _forest(folder / "growth.png", entries, "growth", 1e4, f"growth per game{above} [bps]", 0.0),

@@ -74,12 +74,12 @@ def leaderboard(
     estimates = {column: growth.growth_estimates(results, column, cash, kind) for column in ("growth_raw", "growth_cv")}
     headline = "growth_raw" if np.isnan(results["growth_cv"].to_numpy()).any() else "growth_cv"
     ratings = rating_estimates(results, np.random.default_rng([seed, 1]), cash)
-    flagged = wins_often_earns_little(estimates[headline], ratings)
     ranking = list(estimates[headline])
     scores = growth.score_table(results, headline)
     above_cash = growth.excess(scores, cash)
     compared = pairwise.compare_all(scores, kind, np.random.default_rng([seed, 3]))
     places = pairwise.places(compared, ranking)
+    flagged = wins_often_earns_little(compared, ratings)
     shape = details.structure(results, ranking, seed)
 
     entries = []
@@ -153,17 +153,17 @@ def rating_estimates(results: "pa.Table", generator: np.random.Generator, cash: 
     return {name: estimate for name, estimate in zip(names, estimates) if name in played}
 
 
-def wins_often_earns_little(growths: dict[str, Estimate], ratings: dict[str, Estimate]) -> set[str]:
-    """Entrants rated above another, intervals apart, that nevertheless grow less than that other.
+def wins_often_earns_little(compared: pairwise.Pairwise, ratings: dict[str, Estimate]) -> set[str]:
+    """Entrants rated above another, intervals apart, that nevertheless grow significantly less than that other.
 
-    An insurer that wins 19 episodes of 20 and loses it all in the twentieth is the pattern.
+    An insurer that wins 19 episodes of 20 and loses it all in the twentieth is the pattern. Less by chance alone is
+    not: in a large field everybody grows a little less than somebody that is rated below.
     """
     flagged = set()
-    for agent, mine in ratings.items():
-        for other, theirs in ratings.items():
-            apart = mine.low is not None and theirs.high is not None and mine.low > theirs.high
-            if apart and growths[agent].value < growths[other].value:
-                flagged.add(agent)
+    for worse, better in np.argwhere(compared.verdict == pairwise.WORSE):
+        mine, theirs = ratings[compared.agents[worse]], ratings[compared.agents[better]]
+        if mine.low is not None and theirs.high is not None and mine.low > theirs.high:
+            flagged.add(compared.agents[worse])
     return flagged
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.tournament import figures, lines, matrices, pages, panels, path_table, report_tables, wording
-from arena.tournament.columns import columns
+from arena.tournament.columns import columns, scattered
 from arena.tournament.exhibits import Exhibits
 from arena.tournament.wording import bps, number
 
@@ -56,13 +56,14 @@ def write_report(
     notes        further warnings, such as data problems; those of the leaderboard are always shown
     """
     ranking = [entry["agent"] for entry in leaderboard["agents"]]
+    unit = wording.unit_of(leaderboard)
     wealth = panels.wealth_panels(exhibits.wealth, ranking)
     drawdown = panels.drawdown_panels(exhibits.drawdown, ranking)
     charts = {
         "growth": figures.growth_figure(leaderboard),
         "rating": figures.rating_figure(leaderboard),
         "costs": figures.cost_figure(leaderboard),
-        "profiles": lines.profile_figure(leaderboard["profiles"], ranking),
+        "profiles": lines.profile_figure(leaderboard["profiles"], ranking, unit),
         **{f"wealth-{place}": figure for place, figure in enumerate(wealth.figures.values())},
         **{f"drawdown-{place}": figure for place, figure in enumerate(drawdown.figures.values())},
     }
@@ -70,13 +71,15 @@ def write_report(
         charts["backtest"] = lines.path_figure(exhibits.path, ranking, leaderboard["continuous"])
     if exhibits.settling:
         settling = exhibits.settling
-        charts["running-growth"] = lines.settling_figure(settling.growth, ranking, 1e4, "growth above cash [bps]")
-        charts["running-rating"] = lines.settling_figure(settling.rating, ranking, 1.0, "rating (cash = 1000)")
+        charts["running-growth"] = lines.settling_figure(settling.growth, ranking, 1e4, "growth above cash [bps]", unit)
+        charts["running-rating"] = lines.settling_figure(settling.rating, ranking, 1.0, "rating (cash = 1000)", unit)
+    wins = matrices.win_matrix(leaderboard)
     page = pages.render(
         "report.html.j2",
         title=title,
         claim=wording.claim(leaderboard),
         board=leaderboard,
+        unit=unit,
         columns=columns(leaderboard),
         meanings=[("rank", RANK), *((column["title"], column["help"]) for column in columns(leaderboard))],
         tiers=tiers(leaderboard),
@@ -86,7 +89,8 @@ def write_report(
         names=matrices.shown_agents(leaderboard),
         verdicts=matrices.verdict_matrix(leaderboard),
         symbols=matrices.SYMBOLS,
-        wins=matrices.win_matrix(leaderboard),
+        wins=wins,
+        met_all=all(cell.text for i, row in enumerate(wins) for j, cell in enumerate(row.cells) if i != j),
         circles=matrices.circles(leaderboard),
         transfers=leaderboard["transfers"] and matrices.transfer_matrix(leaderboard["transfers"]),
         flags=leaderboard["transfers"] and matrices.flag_sentences(leaderboard["transfers"]),
@@ -107,19 +111,22 @@ def write_report(
     return path
 
 
-def tiers(leaderboard: Mapping[str, Any]) -> list[tuple[int, list[int]]]:
-    """Runs of one tier down the ranking: (tier, places from 0)."""
+def tiers(leaderboard: Mapping[str, Any]) -> list[tuple[int | None, list[int]]]:
+    """Parts of the table: (tier, places from 0). One part without a head where tiers are not runs down the ranking."""
     places = range(len(leaderboard["agents"]))
+    if scattered(leaderboard):
+        return [(None, list(places))]
     return [(tier, list(run)) for tier, run in groupby(places, key=lambda place: leaderboard["agents"][place]["tier"])]
 
 
 def _tables(leaderboard: Mapping[str, Any], exhibits: Exhibits, ranking: list[str]) -> dict[str, report_tables.Table]:
     """What stands beside the charts, for who wants the numbers."""
+    unit = wording.unit_of(leaderboard)
     found = {
         "measures": report_tables.measure_table(leaderboard),
         "pairs": report_tables.pair_table(leaderboard, matrices.shown_agents(leaderboard)),
         "costs": report_tables.cost_table(leaderboard),
-        "profiles": report_tables.profile_table(leaderboard["profiles"], ranking),
+        "profiles": report_tables.profile_table(leaderboard["profiles"], ranking, unit),
     }
     if exhibits.wealth:
         found["wealth"] = report_tables.band_table(exhibits.wealth, ranking, 1.0, "Return at the end of a game")
@@ -128,10 +135,10 @@ def _tables(leaderboard: Mapping[str, Any], exhibits: Exhibits, ranking: list[st
         found["path"] = path_table.path_table(leaderboard["continuous"], ranking)
     if exhibits.settling:
         growth, rating = exhibits.settling.growth, exhibits.settling.rating
-        found["running-growth"] = report_tables.running_table(
-            growth, ranking, bps, "Growth above cash in bps, 95 % interval"
-        )
-        found["running-rating"] = report_tables.running_table(rating, ranking, number, "Rating, 95 % interval")
+        title = "Growth above cash in bps, 95 % interval"
+        found["running-growth"] = report_tables.running_table(growth, ranking, bps, title, unit)
+        title = "Rating, 95 % interval"
+        found["running-rating"] = report_tables.running_table(rating, ranking, number, title, unit)
     return found
 
 

@@ -124,7 +124,7 @@ def band_table(bands: Mapping[str, Band], ranking: Sequence[str], origin: float,
     return Table(caption, ["entrant", "10 % below", "median", "90 % below", "games"], rows)
 
 
-def running_table(running: Running, ranking: Sequence[str], form: Any, caption: str) -> Table:
+def running_table(running: Running, ranking: Sequence[str], form: Any, caption: str, unit: str) -> Table:
     """Running estimates of the leaders at some of the counts."""
     leaders = ranking[:NUM_LEADERS]
     chosen = _spread(len(running.scenarios), RUNNING_ROWS)
@@ -135,10 +135,10 @@ def running_table(running: Running, ranking: Sequence[str], form: Any, caption: 
             found = running.estimates[name][look]
             cells.append(Cell(form(found.value), found.value, interval(form(found.low), form(found.high))))
         rows.append(cells)
-    return Table(caption, ["scenarios", *leaders], rows)
+    return Table(caption, [f"{unit}s", *leaders], rows)
 
 
-def profile_table(profiles: Mapping[str, Any], ranking: Sequence[str]) -> Table:
+def profile_table(profiles: Mapping[str, Any], ranking: Sequence[str], unit: str) -> Table:
     """Profiles of all entrants at some thresholds."""
     chosen = _spread(len(profiles["threshold"]), PROFILE_COLUMNS)
     head = ["entrant", *(f"{bps(profiles['threshold'][index])} bps" for index in chosen)]
@@ -152,7 +152,7 @@ def profile_table(profiles: Mapping[str, Any], ranking: Sequence[str]) -> Table:
         ]
         for name in ranking
     ]
-    return Table("Share of the scenarios with at least that growth above cash", head, rows)
+    return Table(f"Share of the {unit}s with at least that growth above cash", head, rows)
 
 
 def _paid(entry: Mapping[str, Any], part: str) -> float | None:

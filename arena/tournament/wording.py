@@ -54,11 +54,10 @@ def half_width(low: float | None, high: float | None, form: Callable[[float], st
 def claim(leaderboard: Mapping[str, Any]) -> str:
     """Who leads and whether that is more than luck, in one or two sentences."""
     first, leader = leaderboard["agents"][0], leaderboard["leader"]
-    name, num_scenarios = first["agent"], leaderboard["scenarios"]
+    name, num_scenarios, unit = first["agent"], leaderboard["scenarios"], unit_of(leaderboard) + "s"
     growth = f"{bps(first['growth'])} bps a game" + (" above cash" if leaderboard["cash"] else "")
     if len(leaderboard["agents"]) == 1:
-        return f"{name} is alone in the field: {growth} over {num_scenarios} scenarios."
-    unit = "scenarios" if leaderboard["scenario_kind"] == "seed" else "windows"
+        return f"{name} is alone in the field: {growth} over {num_scenarios:,} {unit}."
     if first["growth_low"] is None:
         return f"{name} is first at {growth}, but {num_scenarios} {unit} are too few to claim anything."
     if leader["significant"]:
@@ -79,6 +78,11 @@ def forecast_claims(leaderboard: Mapping[str, Any]) -> list[str]:
         + f" against {found['against']}, the same rule on a random walk."
         for found in leaderboard["forecasts"]
     ]
+
+
+def unit_of(leaderboard: Mapping[str, Any]) -> str:
+    """What one observation is called."""
+    return "scenario" if leaderboard["scenario_kind"] == "seed" else "window"
 
 
 def verdict(found: Mapping[str, Any]) -> str:

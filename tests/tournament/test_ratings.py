@@ -188,6 +188,21 @@ def test_an_insurer_is_flagged_and_does_not_lead() -> None:
     assert all(entries[name]["flag"] is None for name in ("lottery", "cash", "idle"))
 
 
+def test_growing_less_by_chance_is_not_flagged() -> None:
+    """The patient one wins 95 games of 100 and is a little behind, by five games of the other: that may be luck."""
+    lucky = np.where(np.arange(100) % 20 == 0, 1.08, 0.999)
+    patient = np.full(100, 1.001) * np.exp(1e-4 * np.random.default_rng(9).normal(size=100))
+    entries = {
+        entry["agent"]: entry
+        for entry in board_of(
+            results_from_nav(np.stack([np.ones(100), patient, lucky], 1), ["cash", "patient", "lucky"])
+        )["agents"]
+    }
+    assert entries["patient"]["rating_low"] > entries["lucky"]["rating_high"]
+    assert entries["patient"]["growth"] < entries["lucky"]["growth"]
+    assert entries["patient"]["flag"] is None
+
+
 def test_few_scenarios_make_no_claim() -> None:
     board = board_of(simulated_results({"good": 0.5, "cash": 0.0}, 10, seed=6))
     assert board["agents"][0]["growth_low"] is None

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from arena.tournament import curves, figures, matrices, pages, plots, report, wording
+from arena.tournament import curves, figures, lines, matrices, pages, plots, report, wording
+from arena.tournament.columns import columns
 from arena.tournament.exhibits import DataProblem, Exhibits, forfeits
+from arena.tournament.growth import Estimate
 from arena.tournament.ratings import leaderboard
 from arena.tournament.replay import replay
-from arena.tournament.settling import settle
+from arena.tournament.settling import Running, settle
 from arena.tournament.store import table_from_columns
 from arena.tournament.types import PATH_SCHEMA
 from tests.tournament.simulated import simulated_results
@@ -121,7 +123,32 @@ def test_a_large_field_is_cut_where_it_would_be_a_wall(tmp_path: Path, board, mo
 
 def test_tiers_are_runs_down_the_ranking(board) -> None:
     entries = [entry | {"tier": tier} for entry, tier in zip(board["agents"], (1, 1, 2, 1, 3))]
-    assert report.tiers(board | {"agents": entries}) == [(1, [0, 1]), (2, [2]), (1, [3]), (3, [4])]
+    assert report.tiers(board | {"agents": entries}) == [(None, [0, 1, 2, 3, 4])], "they overlap"
+    runs = [entry | {"tier": tier} for entry, tier in zip(board["agents"], (1, 1, 2, 3, 3))]
+    assert report.tiers(board | {"agents": runs}) == [(1, [0, 1]), (2, [2]), (3, [3, 4])]
+
+
+def test_overlapping_tiers_are_a_column_and_not_headings(tmp_path: Path, board) -> None:
+    entries = [entry | {"tier": tier} for entry, tier in zip(board["agents"], (1, 2, 1, 2, 3))]
+    for agents, headings in ((board["agents"], True), (entries, False)):
+        page = report.write_report(tmp_path, board | {"agents": agents}, title="t").read_text()
+        assert ('<tr class="tier-head">' in page) == headings
+        assert ("Tiers overlap down this table" in page) == (not headings)
+    shown = {
+        column["title"]: [cell.value for cell in column["cells"]] for column in columns(board | {"agents": entries})
+    }
+    assert shown["tier"] == [1, 2, 1, 2, 3]
+    assert "tier" not in {column["title"] for column in columns(board)}
+
+
+def test_axes_of_few_windows_have_whole_numbers() -> None:
+    estimate = Estimate(0.1, 0.0, 0.2)
+    few = Running([8, 9, 10], {"a": [estimate] * 3})
+    layout = lines.settling_figure(few, ["a"], 1.0, "growth", "window")["layout"]
+    assert layout["xaxis"]["dtick"] == 1
+    assert layout["xaxis"]["title"]["text"] == "windows"
+    many = few._replace(scenarios=[50, 100, 200])
+    assert "dtick" not in lines.settling_figure(many, ["a"], 1.0, "growth", "scenario")["layout"]["xaxis"]
 
 
 def test_numbers_of_a_chart_are_cut_to_what_can_be_seen() -> None:

@@ -58,9 +58,27 @@ def test_every_table_has_a_caption_and_rows(seen: Visit) -> None:
         assert "<thead>" in table
 
 
+# Every table of more than two rows is taken for a long one.
 ACTIONS = """
 const said = {};
 const board = document.querySelector("table.board"), sort = board.querySelectorAll("button.sort");
+const [words, all, count] = document.querySelector(".finder").querySelectorAll("input, button, output");
+const seen = (kind) => [...board.querySelectorAll(kind)].filter((found) => !found.hidden);
+const names_seen = () => seen("tbody tr:not(.tier-head)").map((row) => row.cells[0].dataset.value);
+said.first = names_seen();
+said.count = count.value;
+words.value = "MOM";
+words.dispatchEvent(new Event("input"));
+said.found = names_seen();
+said.heads = seen(".tier-head").length;
+words.value = "";
+all.click();
+said.all = names_seen().length;
+all.click();
+sort[0].click();
+said.names = names_seen();
+sort[0].click();
+sort[0].click();
 const order = () => [...board.querySelectorAll("tbody th[scope=row]")].map((head) => head.dataset.value).join();
 said.before = order();
 sort[2].click();
@@ -92,11 +110,17 @@ out.textContent = JSON.stringify(said);
 
 def test_tables_sort_the_replay_moves_and_the_theme_changes(run: Path, tmp_path: Path) -> None:
     page = tmp_path / "used.html"
-    page.write_text((run / "report.html").read_text().replace("</body>", f"<script>{ACTIONS}</script></body>"))
+    report = (run / "report.html").read_text()
+    assert "const long = 40;" in report
+    report = report.replace("const long = 40;", "const long = 2;")
+    page.write_text(report.replace("</body>", f"<script>{ACTIONS}</script></body>"))
     used = visit(page.as_uri(), tmp_path)
     assert used.complaints == []
     said = json.loads(html.unescape(re.search(r'<pre id="said">(.*?)</pre>', used.dom).group(1)))
     growth = {entry["agent"]: entry["growth"] for entry in json.loads((run / "leaderboard.json").read_text())["agents"]}
+    assert (said["first"], said["count"]) == (list(growth)[:2], "2 of 4 rows")
+    assert (said["found"], said["heads"]) == (["momentum"], 1), "a tier without a row to show has no heading"
+    assert (said["all"], said["names"]) == (4, sorted(growth)[:2])
     assert said["before"] == said["down"] == said["again"] == ",".join(growth)
     assert said["up"].split(",") == sorted(growth, key=lambda agent: growth[agent])
     assert said["sorted"] == 0

@@ -49,34 +49,6 @@ function draw() {
   for (const redraw of redraws) redraw();
 }
 
-// Sorts by a column; the first column again restores the order of the page, tiers included.
-function sortBy(table, column) {
-  const heads = [...table.tHead.rows[0].cells];
-  const before = heads[column].getAttribute("aria-sort");
-  const down = before ? before === "ascending" : column > 0;  // of numbers the largest first
-  table.parts ??= [...table.tBodies].map((body) => [body, [...body.rows]]);
-  for (const head of heads) head.removeAttribute("aria-sort");
-  for (const [body, rows] of table.parts) body.append(...rows);
-  if (before && (column > 0 ? before === "ascending" : before === "descending")) return;
-  heads[column].setAttribute("aria-sort", down ? "descending" : "ascending");
-  const rows = [...table.tBodies].flatMap((body) => [...body.rows]).filter((row) => !row.matches(".tier-head"));
-  const key = (row) => row.cells[column].dataset.value;
-  const order = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
-  rows.sort((one, other) => {
-    const a = key(one), b = key(other);
-    if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);  // unknown last
-    return down ? -order(a, b) : order(a, b);
-  });
-  for (const head of table.querySelectorAll(".tier-head")) head.remove();
-  table.tBodies[0].append(...rows);
-}
-
-for (const table of document.querySelectorAll("table.sortable")) {
-  [...table.tHead.rows[0].cells].forEach((head, column) => {
-    head.querySelector("button").addEventListener("click", () => sortBy(table, column));
-  });
-}
-
 const names = {"": "as the system", light: "light", dark: "dark"};
 const toggle = document.getElementById("theme");
 toggle.addEventListener("click", () => {
