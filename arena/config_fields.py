@@ -1,8 +1,9 @@
 """What all sections of a config are made of: kinds of fields, the section itself, and an error of several fields."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 
@@ -13,11 +14,16 @@ def _no_bool(value: object) -> object:
     return value
 
 
+def _address(value: str) -> str:
+    if re.fullmatch(r"local|auto|(ray://)?([^\s/:]+|\[[0-9a-fA-F:.]+\]):\d+", value) is None:
+        raise ValueError("expected local, auto, host:port or ray://host:port")
+    return value
+
+
 Count = Annotated[int, BeforeValidator(_no_bool)]
 Number = Annotated[float, BeforeValidator(_no_bool)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-# Of a Ray: one of our own, the one of this machine or job, a head node, or a head node's server of clients.
-Address = Annotated[str, Field(pattern=r"^(local|auto|(ray://)?[^\s/:]+:\d+|(ray://)?\[[0-9a-fA-F:.]+\]:\d+)$")]
+Address = Annotated[str, AfterValidator(_address)]  # of a Ray, see arena.cluster.joining
 IsolationLevel = Literal["none", "process", "sandbox"]  # see arena.agents.isolation
 
 

@@ -4,13 +4,15 @@ python scripts/build_table.py --forecaster compiled_models/kronos_fp32.pt --data
 python scripts/tournament.py --forecaster compiled_models/kronos_fp32.pt --data DIR --forecast.tables tables
 
 Takes --config and every field of the tournament, since they say what the windows are. What is there already is kept, so
-an interrupted run goes on where it was.
+an interrupted run goes on where it was. --ray.address has a cluster make them.
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
+from arena.cluster.tasks import CannotGoOn
 from arena.config_file import ConfigError, load_config
 
 
@@ -29,11 +31,16 @@ def main() -> int:
 
         from rich.progress import Progress
 
-        from arena.forecast.loading import load_forecaster
+        from arena.cluster.joining import LOCAL, check_answers, job_note
+        from arena.forecast.loading import absolute, load_forecaster
         from arena.tournament.forecasts import ForecastRules, store_tables
         from arena.tournament.job import unit_scenarios
         from arena.tournament.plan import make_plan
+        from arena.tournament.table_tasks import spread_tables
 
+        if config.ray.address != LOCAL and options.device != "cpu":
+            raise ConfigError(f"--device {options.device}: a cluster makes tables on processors; leave one of both out")
+        check_answers(config.ray.address, f"--ray.address {config.ray.address}")
         plan = make_plan(config)
         forecaster = load_forecaster(options.forecaster, options.device)
         batches = {unit.scenarios: unit for unit in plan.units}
@@ -41,10 +48,16 @@ def main() -> int:
         print(f"{forecaster.name} over {sum(map(len, batches))} windows, {rules.context_length} bars of context each")
         with Progress() as progress:
             task = progress.add_task("windows", total=sum(map(len, batches)))
+            if config.ray.address != LOCAL:
+                units, spec = list(batches.values()), absolute(options.forecaster)
+                spread_tables(plan.job, units, spec, rules, config.ray, partial(progress.advance, task), progress.print)
+                batches = {}
+            elif note := job_note(LOCAL):
+                progress.print(f"note: {note}")
             for unit in batches.values():
                 scenarios = unit_scenarios(plan.job, unit)
                 store_tables(rules, forecaster, scenarios, lambda _: progress.advance(task))
-    except (ConfigError, ValueError, OSError) as error:
+    except (ConfigError, CannotGoOn, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"wrote {options.out}")

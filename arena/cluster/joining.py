@@ -5,7 +5,8 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,7 +40,8 @@ def join(address: str, own: Mapping[str, Any], *, flag: str = "--ray.address", s
     if ship_arena:
         settings["runtime_env"] = {"py_modules": [str(Path(arena.__file__).parent)]}
     try:
-        ray.init(address=address, **settings)
+        with _quiet_stderr():
+            ray.init(address=address, **settings)
     except ray.exceptions.AuthenticationError as error:
         raise ConfigError(f"{where}: the cluster asks for a token and there is none; give {TOKEN}") from error
     except ConnectionError as error:
@@ -54,10 +56,22 @@ def quiet_ray(*, is_local: bool) -> None:
     if "ray" not in sys.modules and is_local:
         # A Ray of our own asks for a token anyway, and unsaid it warns of it in each run. A cluster is as it was begun.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if not is_local:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else a line a second while it tries to connect
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_GRAFANA_HOST", "DISABLED")
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Without what Ray's C++ writes there, a line a second while it is not let in."""
+    sys.stderr.flush()
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def check_answers(address: str, where: str) -> None:

@@ -22,7 +22,11 @@ Item = TypeVar("Item")
 Finished = Generator[tuple[Item, Any], None, None]
 
 
-class NoRoom(RuntimeError):
+class CannotGoOn(RuntimeError):
+    """What is finished is kept, and another try may do better: elsewhere, or with others."""
+
+
+class NoRoom(CannotGoOn):
     """No node of the cluster can hold a task, and none came."""
 
 

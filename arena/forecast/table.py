@@ -169,11 +169,8 @@ class TableStore:
     ) -> Tensor:
         """`build_table` of what is not there yet; of one window a memory map, which costs no memory to open."""
         tables = []
-        for window in range(len(bars)):
-            own = bars[window : window + 1]
-            times = stamps if stamps is None or stamps.dim() == 1 else stamps[window]
-            settings = f"{LAYOUT} {forecaster.fingerprint} {first} {context_length} {horizon}"
-            path = self._folder / f"{content_hash(settings, own, times)}.npy"
+        paths = self._paths(forecaster.fingerprint, bars, first, context_length, stamps, horizon)
+        for window, (path, own, times) in enumerate(paths):
             table = _read(path)
             if table is None:
                 _write(path, build_table(forecaster, own, first, context_length, times, horizon))
@@ -183,6 +180,45 @@ class TableStore:
             if progress is not None:
                 progress(window + 1)
         return tables[0] if len(tables) == 1 else torch.cat(tables)
+
+    def lacks(
+        self,
+        fingerprint: str,
+        bars: Tensor,
+        first: int,
+        context_length: int,
+        stamps: Tensor | None = None,
+        horizon: int = max(FORECAST_HORIZONS),
+    ) -> bool:
+        """Whether a window of these has no table yet, or a damaged one."""
+        return any(
+            _read(path) is None for path, _, _ in self._paths(fingerprint, bars, first, context_length, stamps, horizon)
+        )
+
+    def put(
+        self,
+        tables: Tensor,
+        fingerprint: str,
+        bars: Tensor,
+        first: int,
+        context_length: int,
+        stamps: Tensor | None = None,
+        horizon: int = max(FORECAST_HORIZONS),
+    ) -> None:
+        """Keep what `build_table` gave elsewhere: tables [W, T, A, 4] of these windows."""
+        paths = self._paths(fingerprint, bars, first, context_length, stamps, horizon)
+        for window, (path, _, _) in enumerate(paths):
+            _write(path, tables[window : window + 1])
+
+    def _paths(
+        self, fingerprint: str, bars: Tensor, first: int, context_length: int, stamps: Tensor | None, horizon: int
+    ) -> Iterator[tuple[Path, Tensor, Tensor | None]]:
+        """(file, bars [1, T, A, 6], stamps) of each window."""
+        settings = f"{LAYOUT} {fingerprint} {first} {context_length} {horizon}"
+        for window in range(len(bars)):
+            own = bars[window : window + 1]
+            times = stamps if stamps is None or stamps.dim() == 1 else stamps[window]
+            yield self._folder / f"{content_hash(settings, own, times)}.npy", own, times
 
 
 def content_hash(settings: str, *content: Tensor | None) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from arena.cluster import entry
 from arena.cluster.joining import LOCAL, join
 from arena.cluster.parcels import Missing
-from arena.cluster.tasks import QUEUED_PER_WORKER, ClusterRoom, FixedRoom, Lost, NoRoom, as_they_finish
+from arena.cluster.tasks import QUEUED_PER_WORKER, CannotGoOn, ClusterRoom, FixedRoom, Lost, as_they_finish
 from arena.config import RayConfig
 from arena.tournament.job import Job, UnitTables, play_unit
 from arena.tournament.serving import serve
@@ -30,10 +30,6 @@ Play = Callable[[Sequence[Unit]], Played]
 IN_WORKER = ("arena.tournament.remote", "play_remote")  # what a worker calls with the Cargo's reference and the unit
 NUM_RETRIES = 3  # of a unit whose process was lost
 OBJECT_STORE_BYTES = 512 * 1024**2  # of a local Ray: unit tables and windows of bars are small
-
-
-class CannotGoOn(RuntimeError):
-    """What is finished is stored, and a resume may do better: where it runs, or with whom."""
 
 
 class LostUnit(CannotGoOn):
@@ -67,63 +63,73 @@ def player(
     if workers == 0:
         yield lambda units: ((unit, play_unit(job, unit)) for unit in units)
         return
+    with started(config, workers) as ray:
+        from arena.tournament.remote import Cargo
+
+        served = serve(job, config)
+        parcels = () if config.address == LOCAL else parcels_of(job, ray.put)
+        submit = submitter(ray, config, name, IN_WORKER, Cargo(job, parcels, served.server, served.tables))
+        room = room_of(ray, config, workers)
+        yield lambda units: results(ray, submit, units, room, say)
+        del served  # which has kept the server alive
+
+
+@contextmanager
+def started(config: RayConfig, workers: int) -> Iterator[ModuleType]:
+    """The module `ray`, connected for as long as the block lasts, in which SIGTERM is as Ctrl-C."""
     ray = start_ray(config, workers)
     try:
         with _sigterm_as_ctrl_c():
-            submit = _submit(ray, job, config, name)
-            room: FixedRoom | ClusterRoom = FixedRoom(QUEUED_PER_WORKER * workers)
-            if config.address != LOCAL:
-                room = ClusterRoom(
-                    ray, config.cpus_per_task, config.memory_mb_per_task, config.workers, config.wait_seconds
-                )
-            yield lambda units: _played(ray, submit, units, room, say)
+            yield ray
     finally:
         ray.shutdown()  # of a local Ray: ends its processes; of a cluster: leaves it, which ends our tasks and actors
 
 
-def _submit(ray: ModuleType, job: Job, config: RayConfig, name: str) -> Callable[[Unit], Any]:
-    """What sends a unit, after all that units share has been sent."""
-    from arena.tournament.remote import Cargo
+def room_of(ray: ModuleType, config: RayConfig, workers: int) -> FixedRoom | ClusterRoom:
+    """For how many tasks there is room: `workers` in a Ray of our own."""
+    if config.address == LOCAL:
+        return FixedRoom(QUEUED_PER_WORKER * workers)
+    return ClusterRoom(ray, config.cpus_per_task, config.memory_mb_per_task, config.workers, config.wait_seconds)
 
-    is_local = config.address == LOCAL
-    served = serve(job, config)
-    parcels = () if is_local else parcels_of(job, ray.put)
-    cargo = ray.put(Cargo(job, parcels, served.server, served.tables))
-    expected = {} if is_local else entry.environment()
+
+def submitter(
+    ray: ModuleType, config: RayConfig, name: str, in_worker: tuple[str, str], cargo: Any
+) -> Callable[[Unit], Any]:
+    """What sends a unit and gives the reference of its result, after all that units share has been sent.
+
+    in_worker  module and name of a function of a list of one reference, to the cargo, and a unit
+    """
+    shared = ray.put(cargo)
+    expected = {} if config.address == LOCAL else entry.environment()
     ray.cloudpickle.register_pickle_by_value(entry)
     memory = config.memory_mb_per_task * 1024**2 or None
     task = ray.remote(num_cpus=config.cpus_per_task, memory=memory, max_retries=NUM_RETRIES)(entry.enter)
     task = task.options(name=name)
-
-    def submit(unit: Unit, served: Any = served) -> Any:  # `served` keeps the server alive
-        return task.remote(expected, *IN_WORKER, [cargo], pickle.dumps((unit,)))
-
-    return submit
+    return lambda unit: task.remote(expected, *in_worker, [shared], pickle.dumps((unit,)))
 
 
-def _played(
+def results(
     ray: ModuleType,
     submit: Callable[[Unit], Any],
     units: Sequence[Unit],
     room: FixedRoom | ClusterRoom,
-    say: Callable[[str], None],
-) -> Played:
-    results = as_they_finish(ray, submit, units, room, say)
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Generator[tuple[Unit, Any], None, None]:
+    """(unit, what the worker's function returned) as they finish; CannotGoOn says in a sentence what is in the way."""
+    found = as_they_finish(ray, submit, units, room, say)
     try:
-        for unit, (problem, tables) in results:
+        for unit, (problem, result) in found:
             if problem:
                 raise CannotGoOn(problem)
-            yield unit, tables
+            yield unit, result
     except Lost as error:
         raise LostUnit(error.item, error.kind) from error
-    except NoRoom as error:
-        raise CannotGoOn(str(error)) from error
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, Missing):
             raise CannotGoOn(str(error.cause)) from error
         raise
     finally:
-        results.close()
+        found.close()
 
 
 def start_ray(config: RayConfig, workers: int) -> ModuleType:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arena.cluster.joining import LOCAL
+from arena.cluster.tasks import CannotGoOn
 from arena.config import TournamentConfig
 from arena.tournament.job import UnitTables
 from arena.tournament.mirror import Mirror
 from arena.tournament.plan import Plan
 from arena.tournament.progress import Standing, Ticker, progress_bar
 from arena.tournament.run_folder import LOGGER, open_log
-from arena.tournament.runner import CannotGoOn, Play, num_workers, player
+from arena.tournament.runner import Play, num_workers, player
 from arena.tournament.stopping import Watch
 from arena.tournament.store import (
     NotStored,

@@ -20,7 +20,7 @@ def parcels_of(job: Job, put: Callable[[dict[str, bytes]], Any]) -> tuple[Parcel
     put  gives a reference to the content of one
     """
     found = {path for entrant in job.entrants.values() for path in _of_entrant(entrant)}
-    found |= {path for spec in job.forecasters for path in _of_forecaster(spec)}
+    found |= {path for spec in job.forecasters for path in forecaster_files(spec)}
     parcels = [pack(path, put) for path in sorted(found)]
     tables = job.rules.forecast.folder
     if tables is not None and tables.is_dir():
@@ -83,10 +83,11 @@ def _of_entrant(entrant: Entrant) -> Iterator[Path]:
     for value in entrant.params.values():
         if isinstance(value, str):
             yield from _existing(value)
-            yield from _of_forecaster(value)
+            yield from forecaster_files(value)
 
 
-def _of_forecaster(spec: str) -> Iterator[Path]:
+def forecaster_files(spec: str) -> Iterator[Path]:
+    """Artefacts that the spec names by absolute paths."""
     for part in [spec] if os.path.exists(spec) else spec.split("+"):
         if part.endswith(ARTIFACT_SUFFIXES):
             yield from _existing(part)
