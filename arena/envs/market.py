@@ -75,7 +75,7 @@ def step(params: MarketParams, state: MarketState, quotes: Quotes, weights: Tens
     """One step from target weights [B, N, A]; see orders_from_weights and step_orders."""
     orders, rejected = orders_from_weights(params, state, quotes, weights)
     state, fills = step_orders(params, state, quotes, orders)
-    return state, fills._replace(rejected=rejected)
+    return state, Fills(*fills[:-1], rejected)  # not by _replace, whose result torch 2.11 cannot compile
 
 
 def step_orders(params: MarketParams, state: MarketState, quotes: Quotes, orders: Tensor) -> tuple[MarketState, Fills]:

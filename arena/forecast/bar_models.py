@@ -140,7 +140,7 @@ class Toto1OnBars(nn.Module):
             mean = mean.masked_fill(silent.unsqueeze(-1), float("nan")).transpose(1, 2)
             samples = context.new_zeros([context.size(0), 0, horizon, 6])
             return mean.unsqueeze(-1).repeat(1, 1, 1, len(self.levels)), samples
-        generator = torch.Generator(device=context.device)
+        generator = torch.Generator()  # TorchScript makes none for a GPU
         generator.manual_seed(seed)
         together = num_samples
         if num_samples > self.samples_per_batch:
@@ -206,7 +206,7 @@ class KronosOnBars(nn.Module):
         bars, num_valid = self.whole_bars(context)
         unknown = num_valid == 0
         whole = bool((num_valid == bars.size(1)).all())
-        generator = torch.Generator(device=context.device)
+        generator = torch.Generator()  # TorchScript makes none for a GPU
         generator.manual_seed(seed)
         forecast = self.model(
             bars,

@@ -69,11 +69,20 @@ def filtered_probabilities(logits: Tensor, temperature: float, top_k: int, top_p
 
 
 def draw(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator | None) -> Tensor:
-    """One token per row, [R, V] -> [R]; top_k = 1 is the largest logit and draws nothing."""
+    """One token per row, [R, V] -> [R]; top_k = 1 is the largest logit and draws nothing.
+
+    The generator is one of the CPU. For logits on a GPU it gives a number per row, which the distribution function
+    turns into a token.
+    """
     if top_k == 1:
         return logits.argmax(-1)
     probabilities = filtered_probabilities(logits, temperature, top_k, top_p)
-    return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+    if generator is None or not probabilities.is_cuda:
+        return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+    share = torch.rand(probabilities.size(0), 1, generator=generator).to(probabilities.device)
+    cumulative = probabilities.float().cumsum(-1)
+    token = torch.searchsorted(cumulative, share * cumulative[:, -1:], right=True)
+    return token.squeeze(-1).clamp(max=probabilities.size(-1) - 1)
 
 
 class TokenEmbedding(nn.Module):

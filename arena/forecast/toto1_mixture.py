@@ -34,8 +34,19 @@ def mixture_mean(mixture: Mixture) -> Tensor:
 def mixture_draw(mixture: Mixture, generator: torch.Generator | None) -> Tensor:
     """One value per step, independent of the others: [B, V, T].
 
-    x = loc + scale * n / sqrt(chi2 / df), n standard normal, chi2 of df degrees of freedom.
+    x = loc + scale * n / sqrt(chi2 / df), n standard normal, chi2 of df degrees of freedom. The generator is one of the
+    CPU, which then draws for a GPU too.
     """
+    device = mixture.df.device
+    if generator is not None:
+        mixture = Mixture(
+            mixture.df.cpu(),
+            mixture.comp_loc.cpu(),
+            mixture.comp_scale.cpu(),
+            mixture.probs.cpu(),
+            mixture.patch_loc.cpu(),
+            mixture.patch_scale.cpu(),
+        )
     shape = mixture.patch_loc.shape
     component = torch.multinomial(mixture.probs.flatten(0, -2), 1, generator=generator).view(shape).unsqueeze(-1)
     df = mixture.df.gather(-1, component).squeeze(-1)
@@ -44,4 +55,4 @@ def mixture_draw(mixture: Mixture, generator: torch.Generator | None) -> Tensor:
     loc = mixture.comp_loc.gather(-1, component).squeeze(-1)
     scale = mixture.comp_scale.gather(-1, component).squeeze(-1)
     drawn = loc + scale * normal * (df / chi2).sqrt()
-    return replace_extremes(drawn * mixture.patch_scale + mixture.patch_loc)
+    return replace_extremes(drawn * mixture.patch_scale + mixture.patch_loc).to(device)
