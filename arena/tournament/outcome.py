@@ -121,4 +121,5 @@ def write_page(run: Path, folder: Path, board: dict[str, Any], shown: exhibits.E
         environment=json.loads((run / "environment.json").read_text()),
         command=(run / "command.txt").read_text().strip(),
         notes=board["data"],
+        of_final=folder != run,
     )

@@ -45,6 +45,7 @@ def write_report(
     environment: Mapping[str, Any] | None = None,
     command: str = "",
     notes: Sequence[str] = (),
+    of_final: bool = False,
 ) -> Path:
     """Write report.html: one file that needs no network.
 
@@ -54,6 +55,7 @@ def write_report(
     environment  name -> version or value
     command      that repeats the run
     notes        further warnings, such as data problems; those of the leaderboard are always shown
+    of_final     in a folder inside that of the run, whose report is of the rounds before
     """
     ranking = [entry["agent"] for entry in leaderboard["agents"]]
     unit = wording.unit_of(leaderboard)
@@ -95,6 +97,7 @@ def write_report(
         transfers=leaderboard["transfers"] and matrices.transfer_matrix(leaderboard["transfers"]),
         flags=leaderboard["transfers"] and matrices.flag_sentences(leaderboard["transfers"]),
         exhibits=exhibits,
+        of_final=of_final,
         continuous=leaderboard.get("continuous"),  # older boards have none
         wealth=list(wealth.figures),
         drawdown=list(drawdown.figures),

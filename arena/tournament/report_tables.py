@@ -20,7 +20,8 @@ MEASURES = {
     "risk",
     "Calmar": "return of a game, compounded to a year, over its deepest drawdown: the median of all games; a year has "
     "deeper drawdowns than a game, so compare it within this table only",
-    "alpha-rank": "share in the long run of a population that imitates who wins; circles of winners share it",
+    "alpha-rank": "share in the long run of a population that imitates who wins; circles of winners share it; a "
+    "dash: some pair never met",
     "in the best set": "not ruled out as the best (model confidence set, 95 %); a dash: not computed, which needs the "
     "package arch, enough scenarios and at most 50 entrants",
     "margin calls": "steps that began under one, over all games",

@@ -119,6 +119,8 @@ def test_a_large_field_is_cut_where_it_would_be_a_wall(tmp_path: Path, board, mo
     assert "The first 2 of 5 entrants; leaderboard.json has all pairs." in page
     assert page.count('<td title="oracle against') == 1
     assert 'href="final/report.html"' in page
+    assert "../report.html" not in page
+    assert 'href="../report.html"' in report.write_report(tmp_path, board, title="t", of_final=True).read_text()
 
 
 def test_tiers_are_runs_down_the_ranking(board) -> None:
