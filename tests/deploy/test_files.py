@@ -15,6 +15,7 @@ import yaml
 
 import arena
 from arena.cli import _configure
+from arena.cluster.tasks import QUEUED_PER_WORKER
 from arena.config import TournamentConfig
 
 ROOT = Path(__file__).parent.parent.parent
@@ -180,7 +181,7 @@ def commands():
             yield name, shlex.split(entrypoint)[2:]
 
 
-def test_commands_are_valid_and_ask_for_the_cores_that_the_cluster_can_have():
+def test_commands_are_valid_and_fill_the_cores_that_the_cluster_can_have():
     seen = set()
     for name, words in commands():
         words = [word.replace("/home/arena/configs", str(ROOT / "configs")) for word in words]
@@ -188,7 +189,7 @@ def test_commands_are_valid_and_ask_for_the_cores_that_the_cluster_can_have():
         assert isinstance(config, TournamentConfig)
         assert run is None
         assert (config.ray.address, str(config.out)) == ("auto", "/home/arena/runs")
-        assert config.ray.workers == cores(name)
+        assert config.ray.workers == QUEUED_PER_WORKER * cores(name)
         seen.add(name)
     assert seen == {"raycluster.yaml", "rayjob.yaml", "ray-cluster.yaml"}
 
