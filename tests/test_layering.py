@@ -26,7 +26,7 @@ CORE = {
 }
 ADAPTERS = (
     *(f"arena.envs.{name}" for name in ENV_ADAPTERS),
-    *("arena.agents", "arena.cluster", "arena.forecast.server", "arena.training"),
+    *("arena.agents", "arena.cluster", "arena.forecast.server", "arena.monitor", "arena.training"),
 )
 APPLICATION = (
     *("arena.benchmark", "arena.cli", "arena.commands", "arena.tournament", "arena.trainer", "arena.verification"),

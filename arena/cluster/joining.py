@@ -13,6 +13,8 @@ from typing import Any
 
 import arena
 from arena.config_file import ConfigError
+from arena.monitor.dashboard import provision
+from arena.monitor.logs import json_workers
 
 LOCAL, AUTO, CLIENT = "local", "auto", "ray://"  # addresses; any other is host:port of a head node
 CONNECT_SECONDS = 5.0  # that a head node may take to answer at all
@@ -29,9 +31,13 @@ def join(address: str, own: Mapping[str, Any], *, flag: str = "--ray.address", s
     ship_arena  send this package to the nodes of a cluster, for those that lack it
     """
     quiet_ray(is_local=address == LOCAL)
+    if own.get("include_dashboard"):
+        provision()
     import ray
 
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not address.startswith(CLIENT):  # which makes the job's configuration itself
+        settings["job_config"] = json_workers()
     if address == LOCAL:
         ray.init(address=LOCAL, **settings, **own)
         return ray

@@ -58,7 +58,7 @@ class Baseline(ABC):
         self._name = name
         self._min_context = min_context
         self._fingerprint = fingerprint(name, **settings)
-        self._recorder = Recorder()
+        self._recorder = Recorder(name)
 
     @property
     def name(self) -> str:

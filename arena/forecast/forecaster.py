@@ -60,7 +60,7 @@ class ModelForecaster:
         self._device = torch.device(device)
         self._num_samples = int(manifest.get("num_samples", 0) if num_samples is None else num_samples)
         self._seed = seed
-        self._recorder = Recorder()
+        self._recorder = Recorder(self._name)
         self._fingerprint = fingerprint(
             "model",
             content=content_hash or (module_hash(module) if isinstance(module, nn.Module) else self._name),

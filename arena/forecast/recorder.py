@@ -4,18 +4,30 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from arena.forecast.types import ForecasterStats
 
 WINDOW = 1024  # latencies of so many latest calls are kept
 
+_listeners: set[Callable[[str, int, float], None]] = set()
+
+
+def listen(hear: Callable[[str, int, float], None]) -> None:
+    """From now on `hear` is told of every call of a model in this process: its name, series, seconds.
+
+    What a cache answers from memory is no call, and an ensemble's calls are those of its members.
+    """
+    _listeners.add(hear)
+
 
 class Recorder:
     """Behind `Forecaster.stats`; threads may share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: str | None = None) -> None:
+        """model  whose calls they are, for those who `listen`; None: of what asks models in turn"""
+        self._model = model
         self._lock = threading.Lock()
         self._latencies: deque[float] = deque(maxlen=WINDOW)  # seconds
         self._predictions = 0
@@ -33,6 +45,9 @@ class Recorder:
             self._predictions += num_series
             self._calls += 1
             self._seconds += elapsed
+        if self._model is not None:
+            for hear in _listeners:
+                hear(self._model, num_series, elapsed)
 
     def stats(self) -> ForecasterStats:
         """Totals since the start, latencies of the last `WINDOW` calls."""

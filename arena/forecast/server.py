@@ -11,7 +11,6 @@ W windows   T bars   A assets   C context bars   H horizon
 
 import asyncio
 import functools
-import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -28,21 +27,21 @@ from ray.exceptions import (
     ObjectLostError,
     RayTaskError,
 )
-from ray.util.metrics import Counter, Gauge, Histogram
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
 
 from arena.forecast.loading import absolute, load_forecaster
-from arena.forecast.recorder import Recorder
+from arena.forecast.recorder import Recorder, listen
 from arena.forecast.service import ForecastService, Health, UnknownVersion, VersionInfo
 from arena.forecast.types import Forecast, Forecaster, ForecasterStats
+from arena.monitor import metrics
 
 NAME, NAMESPACE = "forecaster", "arena"
 ATTEMPTS = 6  # of a call to an actor that is gone; the waits in between add up to about six seconds
 TASK_RETRIES = 3  # by Ray, of a call that an actor did not survive; more often is no accident
 START_SECONDS = 120.0  # that a server may take to load its forecasters
 FIRST_WAIT = 0.2  # seconds, doubled from one attempt to the next
-LATENCY_MS = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0]
+TASK_NAMES = {"predict": "forecast", "table": "forecast tables", "load": "load forecaster"}  # in Ray's dashboard
 
 Array = np.ndarray
 
@@ -65,12 +64,8 @@ class ForecastServer:
         except Exception as error:  # raised here, it would make Ray start the actor again and again
             self._problem = error
         self._names = ", ".join(version.name for version in self._service.health().versions)
-        tags = ("forecaster",)
-        self._requests = Counter("arena_forecast_requests", "calls to predict", tags)
-        self._predictions = Counter("arena_forecast_predictions", "series forecast", tags)
-        self._latency = Histogram("arena_forecast_latency_ms", "of a call, waiting included", LATENCY_MS, tags)
-        self._queue = Gauge("arena_forecast_queue_length", "series that wait")
-        self._hit_rate = Gauge("arena_forecast_cache_hit_rate", "share of series answered from memory")
+        self._counted = (0, 0)  # series from memory and by a model that metrics have been told of
+        listen(metrics.count_forecast)
 
     def __repr__(self) -> str:
         return f"ForecastServer({self._names})"
@@ -92,14 +87,12 @@ class ForecastServer:
         answer = await self._service.predict(
             version, _tensor(context), stamps if stamps is None else _tensor(stamps), horizon
         )
-        tags = {"forecaster": self._service.info(version).name}
-        self._requests.inc(1, tags)
-        self._predictions.inc(answer.quantiles.shape[:-2].numel(), tags)
-        self._latency.observe((time.perf_counter() - start) * 1e3, tags)
-        health = self._service.health()
-        self._queue.set(health.queue_length)
-        if not math.isnan(health.hit_rate):
-            self._hit_rate.set(health.hit_rate)
+        metrics.REQUEST.record(time.perf_counter() - start, forecaster=self._service.info(version).name)
+        metrics.QUEUE.record(self._service.queue_length)
+        counts = self._service.cache_counts()
+        for source, count, before in zip(("memory", "model"), counts, self._counted):
+            metrics.ANSWERS.record(count - before, source=source)
+        self._counted = counts
         return _array(answer.quantiles), None if answer.samples is None else _array(answer.samples)
 
     async def table(
@@ -178,7 +171,9 @@ class Connection:
         wait = FIRST_WAIT
         for attempt in range(self._attempts):
             try:
-                return ray.get(getattr(self._find(), method).remote(*arguments), timeout=self._timeout)
+                bound = getattr(self._find(), method)
+                named = bound.options(name=TASK_NAMES[method]) if method in TASK_NAMES else bound
+                return ray.get(named.remote(*arguments), timeout=self._timeout)
             except RayTaskError as error:
                 raise error.cause from None  # what the method raised, without Ray's account of it
             except (ActorDiedError, ActorUnavailableError, GetTimeoutError, ServerGone):

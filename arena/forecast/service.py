@@ -165,19 +165,28 @@ class ForecastService(Generic[Shared]):
     def _make_table(self, *arguments: Any) -> Shared:
         return self._share(self._build(*arguments))
 
+    @property
+    def queue_length(self) -> int:
+        """Series that wait."""
+        return self._batcher.queue_length
+
+    def cache_counts(self) -> tuple[int, int]:
+        """Series answered from memory, and by asking a model, since the start; without models that draw paths."""
+        caches = [version.cached.cache_stats() for version in self._versions.values() if version.cached]
+        return sum(cache.hits + cache.waits for cache in caches), sum(cache.misses for cache in caches)
+
     def health(self) -> Health:
         """Now, and since the start."""
         done = self._recorder.stats()
-        caches = [version.cached.cache_stats() for version in self._versions.values() if version.cached]
-        asked = sum(cache.hits + cache.waits + cache.misses for cache in caches)
+        hits, misses = self.cache_counts()
         return Health(
             versions=tuple(version.info for version in self._versions.values()),
             uptime_seconds=time.monotonic() - self._start,
-            queue_length=self._batcher.queue_length,
+            queue_length=self.queue_length,
             requests=done.calls,
             predictions=done.predictions,
             model_calls=self._batcher.num_model_calls,
-            hit_rate=sum(cache.hits + cache.waits for cache in caches) / asked if asked else float("nan"),
+            hit_rate=hits / (hits + misses) if hits + misses else float("nan"),
             latency_ms_p50=done.latency_ms_p50,
             latency_ms_p95=done.latency_ms_p95,
             tables_asked=self._tables_asked,

@@ -14,6 +14,7 @@ from arena.forecast.live import NS_PER_US, LiveFeatures
 from arena.forecast.loading import load_forecaster
 from arena.forecast.table import Progress, TableStore, build_tables, content_hash
 from arena.forecast.types import Forecaster
+from arena.monitor import metrics
 
 ForecastMode = Literal["table", "live"]
 
@@ -44,6 +45,7 @@ class UnitForecasts:
         """tables  [W, T, A, 4] by spec, of these scenarios, that were made before"""
         self._rules, self._scenarios = rules, scenarios
         self._tables = dict(tables)
+        metrics.TABLES.record(len(tables), source="server")
         self._live: dict[str, tuple[int, Tensor]] = {}
 
     @property
@@ -122,6 +124,7 @@ def _tables(rules: ForecastRules, specs: Sequence[str], scenarios: Scenarios) ->
     """[W, T, A, 4] of the reference bars by each forecaster, from the close before the first decision on."""
     forecasters = [loaded(spec) for spec in specs]
     if rules.folder is not None:
+        metrics.TABLES.record(len(specs), source="folder")
         return [store_tables(rules, forecaster, scenarios) for forecaster in forecasters]
     asked = table_request(rules, scenarios)
     bars, first, context_length, stamps = asked
@@ -129,6 +132,8 @@ def _tables(rules: ForecastRules, specs: Sequence[str], scenarios: Scenarios) ->
     by_key = {content + forecaster.fingerprint: forecaster for forecaster in forecasters}
     found = {key: _recent[key] for key in by_key if key in _recent}
     missing = [key for key in by_key if key not in found]
+    metrics.TABLES.record(len(found), source="memory")
+    metrics.TABLES.record(len(missing), source="made")
     if missing:
         found |= zip(missing, build_tables([by_key[key] for key in missing], *asked))
     for key in missing:

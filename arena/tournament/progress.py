@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from arena.monitor import metrics
 from arena.tournament import growth
 from arena.tournament.growth import ScenarioKind
+from arena.tournament.metering import count_unit
 from arena.tournament.score_sums import ScoreSums
 from arena.tournament.wording import bps, half_width
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
+
+    from arena.tournament.job import UnitTables
 
 
 class Standing:
@@ -74,20 +78,23 @@ RANKING_SHARE = 0.02  # of the driver's time, at most: in a large field one rank
 
 
 class Ticker:
-    """Moves the bar. The ranking below it is made anew at most once a second: it costs more than a short unit."""
+    """Moves the bar and the metrics of the cluster. The ranking below the bar is made anew at most once a second."""
 
     def __init__(self, bar, task, live, standing: Standing):  # type: ignore[no-untyped-def]  # rich objects
         self._bar, self._task, self._live, self._standing = bar, task, live, standing
         self._rank_after = -math.inf  # by the monotonic clock [s]
         self._line_after = time.monotonic() + PIPE_SECONDS
 
-    def advance(self, results: "pa.Table") -> None:
-        """One more unit is done."""
+    def advance(self, tables: "UnitTables") -> None:
+        """One more unit is stored."""
         from rich.console import Group
         from rich.text import Text
 
-        self._standing.add(results)
+        self._standing.add(tables.results)
         self._bar.advance(self._task)
+        count_unit(tables)
+        metrics.UNITS_PLANNED.record(self._bar.tasks[self._task].total)
+        metrics.UNITS_STORED.record(self._bar.tasks[self._task].completed)
         now = time.monotonic()
         if not self._live.console.is_terminal and now > self._line_after and not self._bar.finished:
             self._line_after = now + PIPE_SECONDS

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from arena.config import TournamentConfig
 from arena.config_file import ConfigError, dump_config, read_config
+from arena.tournament.types import FORFEIT
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from arena.data.bars import Report
 
 PACKAGES = ("arena", "torch", "numpy", "ray", "pyarrow", "scipy", "pandas")
@@ -119,6 +122,19 @@ def open_log(run: Path) -> logging.Handler:
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
     return handler
+
+
+def log_unit(name: str, results: "pa.Table", seconds: float) -> None:
+    """That a unit is done, and who forfeited in it.
+
+    seconds  since the start of the work; in a worker, of the unit
+    """
+    LOGGER.info("unit", extra={"facts": {"unit": name, "seconds": round(seconds, 1)}})
+    offences = zip(*(results[column].to_pylist() for column in ("agent", "status", "reason", "traceback")))
+    for agent, status, reason, trace in dict.fromkeys(offences):
+        if status == FORFEIT:
+            facts = {"unit": name, "agent": agent, "reason": reason, "traceback": trace}
+            LOGGER.warning("forfeit", extra={"facts": facts})
 
 
 def _next_folder(parent: Path, name: str) -> Path:

@@ -6,6 +6,7 @@ cannot give, because it was killed or breaks, they make themselves, to the same 
 W windows   T bars   A assets
 """
 
+import time
 import uuid
 from collections.abc import Mapping
 from functools import partial
@@ -16,10 +17,12 @@ import numpy as np
 from arena.cluster.joining import LOCAL
 from arena.config import RayConfig
 from arena.forecast.loading import ARTIFACT_SUFFIXES, load_forecaster
+from arena.forecast.recorder import listen
 from arena.forecast.types import Forecaster
+from arena.monitor import metrics
 from arena.tournament.forecasts import loaded, table_request
 from arena.tournament.job import Job, UnitTables, play_unit
-from arena.tournament.run_folder import LOGGER
+from arena.tournament.run_folder import LOGGER, log_unit
 from arena.tournament.types import Unit
 
 if TYPE_CHECKING:
@@ -61,10 +64,16 @@ def serve(job: Job, config: RayConfig) -> Served:
 
 
 def play_served(job: Job, unit: Unit, server: str | None, tables: Mapping[str, Array]) -> UnitTables:
-    """In a worker: `play_unit` with the forecasters and tables of the server."""
+    """In a worker: `play_unit` with the forecasters and tables of the server; leaves metrics and log records."""
+    listen(metrics.count_forecast)
+    facts = {"unit": unit.name, "lineup": unit.lineup.lineup, "matches": len(unit.scenarios)}
+    LOGGER.info("unit begins", extra={"facts": facts})
+    start = time.monotonic()
     for spec in job.forecasters:
         loaded(spec, partial(_from_server, server=server))
-    return play_unit(job, unit, tables)
+    played = play_unit(job, unit, tables)
+    log_unit(unit.name, played.results, time.monotonic() - start)
+    return played
 
 
 def _from_server(spec: str, server: str | None) -> Forecaster:

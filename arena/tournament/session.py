@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from arena.cluster.joining import LOCAL
 from arena.cluster.tasks import CannotGoOn
 from arena.config import TournamentConfig
+from arena.monitor.dashboard import dashboard_line
 from arena.tournament.job import UnitTables
 from arena.tournament.mirror import Mirror
 from arena.tournament.plan import Plan
 from arena.tournament.progress import Standing, Ticker, progress_bar
-from arena.tournament.run_folder import LOGGER, open_log
+from arena.tournament.run_folder import LOGGER, log_unit, open_log
 from arena.tournament.runner import Play, num_workers, player
 from arena.tournament.stopping import Watch
 from arena.tournament.store import (
@@ -27,10 +28,9 @@ from arena.tournament.store import (
     write_unit,
 )
 from arena.tournament.survey import survey
-from arena.tournament.types import FORFEIT, Unit
+from arena.tournament.types import Unit
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from rich.console import Console
 
 
@@ -89,6 +89,8 @@ def _play_missing(config: TournamentConfig, plan: Plan, run: Path, console: "Con
             progress_bar(console, num_units, num_done, standing) as ticker,
             player(plan.job, config.ray, num_units - num_done, f"play {config.name}", partial(_say, console)) as play,
         ):
+            if config.ray.dashboard and workers != 0:
+                console.print(dashboard_line(), markup=False, soft_wrap=True)
             while missing := seen.missing:
                 _play_stage(partial(_store, run, mirror), missing, play, watch, ticker, start)
                 if watch and watch.decided:
@@ -118,8 +120,8 @@ def _play_stage(
     try:
         for unit, tables in playing:
             keep(unit, tables)
-            _log_unit(unit.name, tables.results, time.monotonic() - start)
-            ticker.advance(tables.results)
+            log_unit(unit.name, tables.results, time.monotonic() - start)
+            ticker.advance(tables)
             if watch:
                 watch.add(unit, tables.results)
                 if watch.decided:
@@ -139,12 +141,3 @@ def _store(run: Path, mirror: Mirror | None, unit: Unit, tables: UnitTables) -> 
         raise NotStored(f"cannot store unit {unit.name} in {run}: {why(error)}") from error
     if mirror:
         mirror.put_unit(unit)
-
-
-def _log_unit(name: str, results: "pa.Table", seconds: float) -> None:
-    LOGGER.info("unit", extra={"facts": {"unit": name, "seconds": round(seconds, 1)}})
-    offences = zip(*(results[column].to_pylist() for column in ("agent", "status", "reason", "traceback")))
-    for agent, status, reason, trace in dict.fromkeys(offences):
-        if status == FORFEIT:
-            facts = {"unit": name, "agent": agent, "reason": reason, "traceback": trace}
-            LOGGER.warning("forfeit", extra={"facts": facts})

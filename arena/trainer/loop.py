@@ -15,6 +15,8 @@ from arena.cluster.joining import CLIENT, LOCAL, join
 from arena.cluster.nodes import check_nodes
 from arena.config import TournamentConfig
 from arena.config_file import ConfigError
+from arena.monitor import metrics
+from arena.monitor.dashboard import dashboard_line
 from arena.trainer import checkpoints
 from arena.trainer.checkpoints import POLICY, TrainingState
 from arena.trainer.config import LeagueConfig, TrainConfig
@@ -61,6 +63,8 @@ class Training:
             self._heeding_ctrl_c(),
             Record(self.run, self.console, self.state.iteration) as log,
         ):
+            if self.config.run.dashboard:
+                self.console.print(dashboard_line(), markup=False)
             algorithm, league, tournament = self._build()
             try:
                 begun, cpu_begun = time.monotonic() - self.state.seconds, time.process_time() - self.state.cpu_seconds
@@ -77,6 +81,8 @@ class Training:
                         cpu_seconds=time.process_time() - cpu_begun,
                     )
                     log.iteration(row)
+                    metrics.TRAINED_STEPS.record(row["env_steps"] - before)
+                    metrics.EPISODE_RETURN.record(row["episode_return"])
                     self._look(algorithm, tournament, log)
                     self.state = replace(
                         self.state, seconds=time.monotonic() - begun, cpu_seconds=time.process_time() - cpu_begun
@@ -162,6 +168,8 @@ class Training:
         else:
             self.state = replace(self.state, stale_evaluations=self.state.stale_evaluations + 1)
         log.evaluation(iteration, self.state.env_steps, verdict, is_best)
+        metrics.GROWTH.record(verdict.growth.value)
+        metrics.LEAD.record(verdict.lead.value)
         checkpoints.write_state(checkpoint, self.state)
         if is_best:
             checkpoints.keep_as_best(self.run, checkpoint)

@@ -1,0 +1,1 @@
+"""What a cluster shows of a run: metrics, a Grafana dashboard, logs, and who is alive."""
