@@ -14,6 +14,7 @@ from typing import NoReturn
 from arena.commands.bench import bench
 from arena.commands.check import check
 from arena.commands.data import data
+from arena.commands.monitor import monitor
 from arena.commands.new_agent import new_agent
 from arena.commands.report import report
 from arena.config import TournamentConfig
@@ -37,6 +38,7 @@ usage: arena tournament [options]
        arena check AGENT [name=value ...] [options]
        arena new-agent NAME [--batch]
        arena report RUN [RUN ...]
+       arena monitor [--address HOST:PORT]
        arena data check|import PATH [options]
        arena export [options]
        arena bench env|forecaster|cache|training|cluster|memory [options]
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """`arena COMMAND ...`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     commands = {"tournament": tournament, "train": train, "check": check, "new-agent": new_agent, "report": report}
-    commands |= {"data": data, "export": export, "bench": bench}
+    commands |= {"data": data, "export": export, "bench": bench, "monitor": monitor}
     if given and given[0] in commands:
         return commands[given[0]](given[1:])
     print(USAGE)

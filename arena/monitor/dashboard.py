@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 GRAFANA_DASHBOARD = Path(__file__).parent / "grafana" / "arena_dashboard.json"
+GRAFANA_FOLDER = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "grafana_dashboards"
 OUTPUT_DIR = "RAY_METRICS_GRAFANA_DASHBOARD_OUTPUT_DIR"  # where Ray writes its dashboards and tells Grafana to look
 TOKEN_HINT = "it asks for a token: run `ray get-auth-token`"
 
@@ -20,14 +21,13 @@ def place_grafana_dashboard(folder: Path) -> Path:
 def provision() -> None:
     """Have the Ray that this process is about to start provide Grafana with our dashboard beside its own.
 
-    In a folder of the user's, because Ray empties the one of its session when it starts. Whoever has set the variable,
-    or has no place to write to, has chosen otherwise.
+    In a folder beside its sessions, because Ray empties the one of its own session when it starts. Nothing where the
+    variable is set, or the folder is somebody else's.
     """
     if OUTPUT_DIR in os.environ:
         return
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    with suppress(OSError, RuntimeError):  # no home
-        os.environ[OUTPUT_DIR] = str(place_grafana_dashboard(Path(cache) / "arena" / "grafana").parent)
+    with suppress(OSError):
+        os.environ[OUTPUT_DIR] = str(place_grafana_dashboard(GRAFANA_FOLDER).parent)
 
 
 def dashboard_line() -> str:
