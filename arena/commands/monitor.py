@@ -1,13 +1,12 @@
 """`arena monitor`: says how a running Ray is, where its dashboard is, and how to start what is missing."""
 
 import argparse
-import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from arena.monitor.cluster import DISABLED, Health, NoCluster, look
+from arena.config_file import ConfigError
+from arena.monitor.cluster import DISABLED, Health, look
 from arena.monitor.dashboard import TOKEN_HINT, place_grafana_dashboard
 
 NO_CLUSTER, BAD_INPUT = 1, 2  # exit codes
@@ -24,7 +23,7 @@ def monitor(arguments: Sequence[str]) -> int:
         "arena monitor", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--address", default="auto", help="host:port of the cluster; default: RAY_ADDRESS, or the Ray of this machine"
+        "--address", default="auto", help="host:port of a head node; default: RAY_ADDRESS, or the Ray of this machine"
     )
     parser.add_argument(
         "--write-dashboard",
@@ -40,11 +39,9 @@ def monitor(arguments: Sequence[str]) -> int:
             print(f"error: --write-dashboard {options.write_dashboard}: {error.strerror}", file=sys.stderr)
             return BAD_INPUT
         return 0
-    os.environ.setdefault("RAY_AUTH_MODE", "token")  # unset, Ray warns of it; read when it is imported
-    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         health = look(options.address)
-    except NoCluster as error:
+    except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return NO_CLUSTER
     for name, value in lines(health):

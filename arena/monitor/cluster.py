@@ -3,22 +3,20 @@
 import json
 import logging
 import os
-import socket
-import urllib.error
+import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from arena.cluster.joining import CLIENT, join
+from arena.config_file import ConfigError
 from arena.monitor.metrics import PREFIX
 
 TIMEOUT = 5.0  # seconds that anything may take to answer
 PROMETHEUS, GRAFANA = "http://localhost:9090", "http://localhost:3000"  # Ray's own defaults
 DISABLED = "DISABLED"  # what Ray takes for "there is no Grafana"
-
-
-class NoCluster(Exception):
-    """Nothing to look at; the message is one sentence."""
 
 
 class Endpoint(NamedTuple):
@@ -46,18 +44,20 @@ class Health(NamedTuple):
 
 
 def look(address: str = "auto") -> Health:
-    """The health of a cluster; NoCluster if there is none at this address.
+    """The health of a cluster; ConfigError says in a sentence why there is none at this address.
 
-    address  host:port of its GCS; auto: RAY_ADDRESS, or the one that runs on this machine
+    address  host:port of its head node; auto: RAY_ADDRESS, or the one that runs on this machine
     """
+    if address.startswith(CLIENT):
+        raise ConfigError(f"--address {address}: expected host:port of the head node")
+    prometheus = os.environ.get("RAY_PROMETHEUS_HOST", PROMETHEUS).rstrip("/")
+    grafana = os.environ.get("RAY_GRAFANA_HOST", GRAFANA).rstrip("/")
     with _joined(address) as context:
         import ray
 
         known = ray.nodes()
         alive = [node for node in known if node["Alive"]]
         dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
-        prometheus = os.environ.get("RAY_PROMETHEUS_HOST", PROMETHEUS).rstrip("/")
-        grafana = os.environ.get("RAY_GRAFANA_HOST", GRAFANA).rstrip("/")
         has_prometheus = _answers(f"{prometheus}/api/v1/query?query=vector(1)")
         targets = _targets(prometheus) if has_prometheus else None
         return Health(
@@ -80,50 +80,24 @@ def look(address: str = "auto") -> Health:
 @contextmanager
 def _joined(address: str) -> Iterator[Any]:
     """The context of a connection to a cluster; a Ray that this process belongs to is used and left as it is."""
+    if "ray" not in sys.modules and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported; unset, it would not show the token
     import ray
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if ray.is_initialized():
-        yield ray.init(ignore_reinit_error=True, **quiet)
-        return
-    named = os.environ.get("RAY_ADDRESS") or "auto" if address == "auto" else address
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        join(address, {}, flag="--address")
     try:
-        if named != "auto":
-            _knock(named)
-        context = ray.init(address=named, namespace="arena", **quiet)
-    except NoCluster:
-        raise
-    except Exception as error:
-        raise NoCluster(_reason(error, named)) from error
-    try:
-        yield context
+        yield ray.init(ignore_reinit_error=True, logging_level=logging.ERROR, log_to_driver=False)
     finally:
-        ray.shutdown()
+        if is_ours:
+            ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """NoCluster at once where Ray would try for half a minute."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise NoCluster(f"--address {address}: expected host:port of a Ray cluster, such as 127.0.0.1:6379")
-    try:
-        socket.create_connection((host, int(port)), TIMEOUT).close()
-    except (OSError, OverflowError) as error:
-        raise NoCluster(f"no Ray answers at {address} ({error}); is it running, and is this its GCS port?") from error
-
-
-def _reason(error: Exception, address: str) -> str:
-    """One sentence for what Ray says in many."""
-    text = " ".join(str(error).split())
-    if "Could not find any running Ray instance" in text:
-        return (
-            "no Ray runs on this machine; start one with `ray start --head`, or look at a tournament while it plays "
-            "with --ray.dashboard"
-        )
-    if "authentication" in text.lower() or "token" in text.lower():
-        return f"the Ray at {address} wants a token that is not here: put it into RAY_AUTH_TOKEN or ~/.ray/auth_token"
-    return f"the Ray at {address} cannot be joined: {text[:200]}"
+def _has_token() -> bool:
+    """Where Ray looks for one."""
+    named = (os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return any(named) or Path("~/.ray/auth_token").expanduser().exists()
 
 
 def _actors(dashboard: str | None) -> dict[str, int] | None:
