@@ -20,6 +20,20 @@ def resolve_spec(spec: str) -> str:
     return f"{Path(place).resolve()}:{name}" if colon and place.endswith(".py") else spec
 
 
+def spec_file(spec: str) -> Path | None:
+    """The file or folder that the spec names; None of a name or a module, or if there is nothing."""
+    prefix, _, file = spec.partition(":")
+    if prefix in FILE_PREFIXES:
+        path = Path(file)
+        if not path.exists():  # one module of a checkpoint: FOLDER@module
+            path = Path(file.rpartition("@")[0])
+    else:
+        path = Path(spec.rpartition(":")[0])
+        if path.suffix != ".py":
+            return None
+    return path if path.name and path.exists() else None
+
+
 def load_member(spec: str) -> Any:
     """What the spec names, imported or executed on first use."""
     place, _, name = spec.rpartition(":")

@@ -14,8 +14,9 @@ class Agent(Protocol):
     An agent that wants forecasts has also an attribute `forecaster`: str, a spec of arena.forecast.loading; whoever
     runs it then fills the forecast slot of its observation from that forecaster.
 
-    A trained agent may also have `asset_counts`: tuple[int, ...] and `num_modes`: int, the markets it is tried in by
-    arena.agents.contracts.check_agent, and `precision`: torch.dtype, in which it computes.
+    A trained agent may also say which markets it plays, and is tried in by arena.agents.contracts.check_agent:
+    `asset_counts`: tuple[int, ...], its only number of assets, or several, of which the least is the fewest it plays;
+    `num_modes`: int, the most impact modes. `precision`: torch.dtype is what it computes in.
     """
 
     @property

@@ -51,9 +51,9 @@ def play(config: TournamentConfig, run: Path | None, command: str) -> int:
         RemoteFolder(config.mirror)  # what is wrong with it is better known before than after the bars are read
     plan = make_plan(config)
     if run is None:
-        run = create_run(config, command, plan.data_digest, plan.job.forecasters)
+        run = create_run(config, command, plan.data_digest, plan.job.forecasters, plan.agent_digests)
     else:
-        check_same_inputs(run, plan.data_digest, plan.job.forecasters)
+        check_same_inputs(run, plan.data_digest, plan.job.forecasters, plan.agent_digests)
     if plan.data_report is not None:
         save_data_report(run, plan.data_report)
         console.print(plan.data_report.text(), markup=False, style="dim")

@@ -1,11 +1,13 @@
 """The entrants of a config, each made once before the first match to see that it can be."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from arena.agents.faults import AgentFault
 from arena.agents.isolation import Isolation, IsolationUnavailable, Level, opened, runs_foreign_code
-from arena.agents.loading import resolve_spec
+from arena.agents.loading import resolve_spec, spec_file
 from arena.agents.types import Agent
+from arena.cluster.parcels import digest
 from arena.config import AgentConfig, TournamentConfig
 from arena.config_file import ConfigError
 from arena.envs.types import FORECAST_HORIZONS
@@ -16,19 +18,50 @@ from arena.tournament.formats import copies_of
 from arena.tournament.seats import Entrant
 
 
-def check_entrants(config: TournamentConfig, num_copies: int) -> dict[str, Entrant]:
-    """Entrant name -> how to make it.
+class MadeFor(NamedTuple):
+    """What an agent says of the markets it plays, see arena.agents.types.Agent."""
+
+    asset_counts: tuple[int, ...] | None
+    num_modes: int | None
+
+
+def check_entrants(config: TournamentConfig, num_copies: int) -> tuple[dict[str, Entrant], dict[str, MadeFor]]:
+    """Entrant name -> how to make it, and -> which markets it plays.
 
     num_copies  of each entrant of a population; 0 in another format
     """
     entrants: dict[str, Entrant] = {}
+    made_for: dict[str, MadeFor] = {}
     for agent in config.agents:
-        entrant = _checked(agent, config)
+        entrant, markets = _checked(agent, config)
         names = agent.names
         if num_copies:
             names = tuple(copy for name in names for copy in copies_of(name, num_copies))
         entrants |= dict.fromkeys(names, entrant)
-    return entrants
+        made_for |= dict.fromkeys(names, markets)
+    return entrants, made_for
+
+
+def check_fit(made_for: Mapping[str, MadeFor], num_assets: int, num_modes: int) -> None:
+    """Refuse an entrant that would forfeit every game, as it does not play such a market."""
+    for name, (counts, most_modes) in made_for.items():
+        if counts and (num_assets != counts[0] if len(set(counts)) == 1 else num_assets < min(counts)):
+            played = f"{counts[0]}" if len(set(counts)) == 1 else f"at least {min(counts)}"
+            raise ConfigError(
+                f"entrant {name!r} plays markets of {played} assets, this one has {num_assets}; "
+                "enter one that was made for it, or change the number of assets"
+            )
+        if most_modes is not None and num_modes > most_modes:
+            raise ConfigError(
+                f"entrant {name!r} was made for {most_modes} impact modes, this market has {num_modes}; "
+                "enter one that was made for it, or change market.preset"
+            )
+
+
+def file_digests(entrants: Mapping[str, Entrant]) -> dict[str, str]:
+    """Spec -> SHA-256 of the file or folder that it names, of those that name one."""
+    files = {entrant.agent: spec_file(entrant.agent) for entrant in entrants.values()}
+    return {spec: digest(file) for spec, file in files.items() if file is not None}
 
 
 def check_forecasters(config: TournamentConfig, entrants: Mapping[str, Entrant]) -> dict[str, Forecaster]:
@@ -68,18 +101,28 @@ def isolation(agent: AgentConfig, whole: TournamentConfig) -> Isolation:
     return Isolation(level, rules.decision_seconds, rules.startup_seconds, rules.memory_mb)
 
 
-def _checked(config: AgentConfig, whole: TournamentConfig) -> Entrant:
+def _checked(config: AgentConfig, whole: TournamentConfig) -> tuple[Entrant, MadeFor]:
     entrant = Entrant(resolve_spec(config.agent), dict(config.params), isolation(config, whole))
     try:
         with opened(entrant.agent, entrant.params, entrant.isolation) as agent:
             _check_needs(config, whole, entrant, agent)
+            made_for = _made_for(config, agent)
     except (ConfigError, IsolationUnavailable) as error:
         raise ConfigError(str(error)) from error
     except AgentFault as error:
         raise ConfigError(f"agent {config.agent!r} {error.reason}") from error
     except Exception as error:
         raise ConfigError(_said(error, f"agent {config.agent!r} cannot be made: ")) from error
-    return entrant
+    return entrant, made_for
+
+
+def _made_for(config: AgentConfig, agent: Agent) -> MadeFor:
+    counts, modes = getattr(agent, "asset_counts", None), getattr(agent, "num_modes", None)
+    if counts is not None and not (isinstance(counts, tuple) and counts and all(type(n) is int for n in counts)):
+        raise ConfigError(f"agent {config.agent!r} has asset_counts {counts!r}, expected a tuple of whole numbers")
+    if modes is not None and type(modes) is not int:
+        raise ConfigError(f"agent {config.agent!r} has num_modes {modes!r}, expected a whole number")
+    return MadeFor(counts, modes)
 
 
 def _check_needs(config: AgentConfig, whole: TournamentConfig, entrant: Entrant, agent: Agent) -> None:

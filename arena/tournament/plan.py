@@ -16,7 +16,7 @@ from arena.data.synthetic import SyntheticParams
 from arena.data.types import Scenarios
 from arena.envs.presets import preset
 from arena.forecast.loading import absolute
-from arena.tournament.entrants import check_entrants, check_forecasters
+from arena.tournament.entrants import check_entrants, check_fit, check_forecasters, file_digests
 from arena.tournament.forecasts import ForecastRules
 from arena.tournament.formats import COPIES, Schedule, fixed_schedule
 from arena.tournament.growth import ScenarioKind
@@ -41,6 +41,7 @@ class Plan(NamedTuple):
     kind: ScenarioKind
     periods_per_year: float
     data_digest: str  # of the bars; "" for synthetic scenarios, which their seeds define
+    agent_digests: dict[str, str]  # spec -> of the file that it names
     data_report: Report | None  # of the bars
     data_notes: list[str]  # what became of them in the windows, a sentence each
 
@@ -75,7 +76,7 @@ def _resolved(agent: AgentConfig) -> AgentConfig:
 def make_plan(config: TournamentConfig) -> Plan:
     """Check all that can be checked before the first match; ConfigError says in a sentence what is wrong."""
     try:
-        entrants = check_entrants(config, num_copies(config))
+        entrants, made_for = check_entrants(config, num_copies(config))
         forecasters = check_forecasters(config, entrants)
         windows, report = None, None
         notes: list[str] = []
@@ -86,11 +87,13 @@ def make_plan(config: TournamentConfig) -> Plan:
         data = config.data
         schedule = make_schedule(config, ids)
         num_assets = data.num_assets if windows is None else windows.bars.shape[2]
+        rules = match_rules(config, dt)
+        check_fit(made_for, num_assets, len(rules.market.modes))
         paths_bytes = int(config.tournament.paths_mb * 1e6)
         market_size = market_bytes(len(schedule.sampled[0].lineup.agents), data.episode_length, num_assets)
         market_units = sampled_markets(schedule.sampled, market_size, paths_bytes)
         job = Job(
-            rules=match_rules(config, dt),
+            rules=rules,
             entrants=entrants,
             warmup=data.warmup,
             num_units=schedule.num_units,
@@ -114,6 +117,7 @@ def make_plan(config: TournamentConfig) -> Plan:
         kind="seed" if windows is None else "window",
         periods_per_year=DAYS_PER_YEAR / dt,
         data_digest="" if windows is None else scenarios_digest(windows),
+        agent_digests=file_digests(entrants),
         data_report=report,
         data_notes=notes,
     )

@@ -27,13 +27,18 @@ LOGGER = logging.getLogger("arena.tournament")
 
 
 def create_run(
-    config: TournamentConfig, command: str, data_digest: str, forecasters: Mapping[str, str] | None = None
+    config: TournamentConfig,
+    command: str,
+    data_digest: str,
+    forecasters: Mapping[str, str] | None = None,
+    agents: Mapping[str, str] | None = None,
 ) -> Path:
     """A new folder OUT/0001-name with config.yaml, command.txt and environment.json; numbers only grow.
 
     With a mirror it is 0001-name-1a2b3c4d, a name that no other run has wherever it began: a number is only free here.
     """
-    facts = {**environment(), "data_digest": data_digest, "forecasters": dict(forecasters or {})}
+    inputs = {"data_digest": data_digest, "forecasters": dict(forecasters or {}), "agents": dict(agents or {})}
+    facts = {**environment(), **inputs}
     return make_folder(
         config.out,
         f"{config.name}-{secrets.token_hex(4)}" if config.mirror else config.name,
@@ -64,14 +69,21 @@ def open_run(run: Path) -> TournamentConfig:
     return read_config(run / "config.yaml")
 
 
-def check_same_inputs(run: Path, data_digest: str, forecasters: Mapping[str, str]) -> None:
-    """Refuse to mix results of different data or forecasters (spec -> fingerprint) in one run."""
+def check_same_inputs(
+    run: Path, data_digest: str, forecasters: Mapping[str, str], agents: Mapping[str, str] | None = None
+) -> None:
+    """Refuse to mix results of different data, forecasters (spec -> fingerprint) or agents' files in one run."""
     recorded = json.loads((run / "environment.json").read_text())
     if recorded["data_digest"] != data_digest:
         raise ConfigError(f"the data of {run} have changed since it began; start a new run")
     for spec, fingerprint in forecasters.items():
         if recorded["forecasters"].get(spec) != fingerprint:
             raise ConfigError(f"the forecaster {spec} has changed since {run} began; start a new run")
+    for spec, file in (agents or {}).items():
+        if file != recorded.get("agents", {}).get(spec, file):  # older runs did not record them
+            raise ConfigError(
+                f"the file of agent {spec} has changed since {run} began; put back what it was, or start a new run"
+            )
 
 
 def save_data_report(run: Path, report: "Report") -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from arena.agents.loading import FILE_PREFIXES
+from arena.agents.loading import spec_file
 from arena.cluster.parcels import Parcel, pack, unpack
 from arena.forecast.loading import ARTIFACT_SUFFIXES
 from arena.tournament.job import Job
@@ -73,13 +73,9 @@ def moved_spec(spec: str, places: Mapping[str, str]) -> str:
 
 
 def _of_entrant(entrant: Entrant) -> Iterator[Path]:
-    prefix, _, file = entrant.agent.partition(":")
-    if prefix in FILE_PREFIXES:
-        yield from _existing(file if os.path.exists(file) else file.rpartition("@")[0])
-    else:
-        place = entrant.agent.rpartition(":")[0]
-        if place.endswith(".py"):
-            yield from _existing(place)
+    file = spec_file(entrant.agent)
+    if file is not None:
+        yield from _existing(str(file))
     for value in entrant.params.values():
         if isinstance(value, str):
             yield from _existing(value)
