@@ -220,6 +220,16 @@ def test_the_image_copies_what_there_is_and_runs_without_rights():
     installs = re.findall(r"pip install (.*)", DOCKERFILE)
     assert installs
     assert all("-c constraints.txt" in line for line in installs)
+    login = re.search(r"echo '(.*)' > /etc/profile\.d/", DOCKERFILE)
+    assert login, "a login shell would not find ray: Debian's /etc/profile sets PATH anew"
+    said = subprocess.run(
+        ["bash", "-c", f'{login[1]}; echo "$PATH"'],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == "/opt/arena/bin:/usr/bin:/bin\n"
     users = re.findall(r"^USER (\S+)", DOCKERFILE, re.MULTILINE)
     assert users[-1:] == ["1000"]
     assert DOCKERFILE.index("USER 1000") < DOCKERFILE.index("CMD")
