@@ -71,7 +71,7 @@ def test_what_a_page_says_can_be_done(name, results, tmp_path):
     assert [result for result in results if not any(map(Path.is_file, tmp_path.glob(result)))] == []
 
 
-@pytest.mark.parametrize("name", ["data.md", "agent.md", "train.md", "ranking.md", "storage.md"])
+@pytest.mark.parametrize("name", ["data.md", "agent.md", "train.md", "ranking.md", "cluster.md", "storage.md"])
 def test_links_lead_somewhere_and_the_readme_has_the_page(name):
     links = re.findall(r"\]\(([\w./-]+)\)", (ROOT / "docs" / name).read_text(encoding="utf-8"))
     assert links

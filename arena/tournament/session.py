@@ -105,7 +105,7 @@ def _play_missing(config: TournamentConfig, plan: Plan, run: Path, console: "Con
 
 def _say(console: "Console", sentence: str) -> None:
     LOGGER.warning("waiting", extra={"facts": {"why": sentence}})
-    console.print(sentence, style="yellow", markup=False)
+    console.print(sentence, style="yellow", markup=False, soft_wrap=True)
 
 
 def _play_stage(

@@ -80,9 +80,8 @@ class Swiss(NamedTuple):
         lineups = []
         for lineup in range(self.lineups_per_round):
             members = order[lineup * self.num_seats : (lineup + 1) * self.num_seats]
-            if len(members) < self.num_seats:
-                others = [agent for agent in drawn if agent not in members]
-                members = [*members, *others[: self.num_seats - len(members)]]
+            others = [agent for agent in drawn if agent not in members]
+            members = [*members, *others[: self.num_seats - len(members)]]
             seats = generator.permutation(self.num_seats)
             number = index * self.lineups_per_round + lineup
             lineups.append(Lineup(number, tuple(members[place] for place in seats)))
