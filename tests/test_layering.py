@@ -31,7 +31,10 @@ ADAPTERS = (
 APPLICATION = (
     *("arena.benchmark", "arena.cli", "arena.commands", "arena.tournament", "arena.trainer", "arena.verification"),
 )
-LAYER_0 = ("arena.config", "arena.config_fields", "arena.config_file", "arena.config_schedule", "arena.metrics")
+LAYER_0 = (
+    *("arena.config", "arena.config_fields", "arena.config_file", "arena.config_schedule"),
+    *("arena.cuda_graph", "arena.metrics"),
+)
 
 # Third-party packages that may be imported when the module is (imports inside functions may be more).
 NUMERIC = {"torch", "numpy"}

@@ -38,6 +38,7 @@ class MarketBenchmark:
     device: str = "cpu"
     threads: int = 1
     compile: bool = True
+    capture: bool = False  # replay the step as a CUDA graph
     num_steps: int = 60  # measured steps
     preset: str = "sqrt"
     forecast: bool = False  # also step the same markets with a table of forecasts, and compare
@@ -65,6 +66,7 @@ def benchmark_vector(run: MarketBenchmark) -> dict[str, object]:
             dtype=torch.float32,
             device=run.device,
             compile=run.compile,
+            capture=run.capture,
             auto_reset=True,
         )
         for table in tables
@@ -86,6 +88,7 @@ def benchmark_vector(run: MarketBenchmark) -> dict[str, object]:
         "num_assets": run.num_assets,
         "obs_dim": len(layout(market.params, run.num_assets)),
         "compiled": run.compile,
+        "cuda_graph": run.capture,
         "threads": run.threads,
         "dtype": "float32",
         "preset": run.preset,

@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="torch.compile the step")
+    parser.add_argument("--capture", action="store_true", help="replay the step as a CUDA graph")
     parser.add_argument("--num-steps", type=int, default=None, help="measured steps (default 60, PettingZoo 2000)")
     parser.add_argument("--preset", default="sqrt", help="market rules: sqrt, linear_ow, athl, frictionless")
     parser.add_argument("--pettingzoo", action="store_true", help="one ArenaParallelEnv instead of a batch")
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+    if options.capture and (options.pettingzoo or not options.device.startswith("cuda")):
+        parser.error("--capture makes a CUDA graph of a batch's step; give --device cuda, without --pettingzoo")
     if options.forecast and options.pettingzoo:
         parser.error("--forecast measures a batch of markets; leave out --pettingzoo")
     import torch

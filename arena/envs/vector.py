@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from arena.cuda_graph import CudaGraph
 from arena.data.types import AMOUNT, CLOSE, HIGH, LOW, OPEN, VOLUME, Scenarios
 from arena.envs.history import DisplayedHistory, displayed_bar
 from arena.envs.impact import decay, displacement
@@ -18,6 +20,18 @@ from arena.envs.types import NUM_FORECAST, Fills, LiveForecast, MarketParams, Ma
 TAPE_OPEN, TAPE_CLOSE, TAPE_VOLUME, TAPE_FORECAST_VOLUME, TAPE_TRADABLE, TAPE_HIGH, TAPE_LOW, TAPE_AMOUNT = range(8)
 FULL_BAR = (TAPE_OPEN, TAPE_HIGH, TAPE_LOW, TAPE_CLOSE, TAPE_VOLUME, TAPE_AMOUNT)  # in the order of CHANNELS
 MIN_WARMUP = max(RETURN_WINDOWS) + 1
+
+_Made = tuple[MarketState, Fills, Tensor, Tensor, Tensor, Tensor]  # by `_transition`
+
+
+class _PlayedBar(NamedTuple):
+    """The last bar."""
+
+    bar: Tensor | None  # [rows, B, A] of the tape; None: it has been looked up by a graph alone
+    close: Tensor  # [B, A], displayed, as what follows
+    past_closes: tuple[Tensor, ...]
+    volume: Tensor
+    net_flow: Tensor
 
 
 class VectorMarket:
@@ -33,6 +47,7 @@ class VectorMarket:
     history_length  displayed bars in Observation.history; 0 = none
     auto_reset    start the next episode in the step that ends one (training); never in scored matches
     compile       torch.compile the step; results then differ in the last bits
+    capture       replay the step as a CUDA graph: a GPU waits for launches otherwise, below some ten thousand markets
     batch_last    storage with B contiguous (faster for few assets); None: chosen by the number of assets
     generator     draws the windows at a reset when B is not "all windows in order"
     """
@@ -52,6 +67,7 @@ class VectorMarket:
         history_length: int = 0,
         auto_reset: bool = False,
         compile: bool = False,
+        capture: bool = False,
         batch_last: bool | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
@@ -69,6 +85,12 @@ class VectorMarket:
         self._initial_wealth = initial_wealth
         self._batch_last = num_assets < 16 if batch_last is None else batch_last
         self._dtype, self._device = dtype, torch.device(device)
+        if capture and self._device.type != "cuda":
+            raise ValueError(
+                f"capture is set and device is {self._device}, expected a CUDA device: it makes a CUDA graph"
+            )
+        self._capture = capture
+        self._graph: CudaGraph | None = None
 
         # The tape is kept [T, rows, W, A] so that a step reads one block of it.
         bars = scenarios.bars.permute(1, 3, 0, 2)
@@ -93,7 +115,9 @@ class VectorMarket:
         # One tensor per step, made once: a new one a step is a copy to the device, and with one market a visible share.
         self._step_counts = torch.arange(self.episode_length + 1, device=self._device).unbind()
         is_wind_down = torch.stack(self._step_counts) >= self.episode_length - wind_down
-        self._reduce_only = is_wind_down.unsqueeze(-1).repeat(1, self.num_markets).unbind()  # T + 1 times [B]
+        self._wind_down = is_wind_down.unsqueeze(-1).repeat(1, self.num_markets)  # [T + 1, B]
+        self._reduce_only = self._wind_down.unbind()
+        self._two = torch.arange(2, device=self._device)
         self.windows = torch.arange(num_windows, device=self._device)
         self.reset()
 
@@ -115,7 +139,7 @@ class VectorMarket:
         rows = self._pick(self._tape[self.warmup - length : self.warmup])
         shown = rows[:, FULL_BAR if self.history_length else (TAPE_CLOSE,)]
         self._history = DisplayedHistory(self._arrange(shown))
-        self._public = PublicTape(
+        self._tape_now: PublicTape | None = PublicTape(
             ref_price=first[TAPE_CLOSE],
             close=first[TAPE_CLOSE],
             past_closes=self._past_closes(0),
@@ -123,7 +147,7 @@ class VectorMarket:
             expected_volume=first[TAPE_FORECAST_VOLUME],
             net_flow=torch.zeros_like(first[TAPE_CLOSE]),
         )
-        self.quotes = self._next_quotes()
+        self._quotes: Quotes | None = None
         self._ask_live()
         return self.observe().flat
 
@@ -138,28 +162,20 @@ class VectorMarket:
         if self.steps_taken >= self.episode_length:
             raise ValueError(f"the episode ended after {self.episode_length} steps; call reset() first")
         past_closes = self._past_closes(1)
-        self.state, fills, shown, volume, obs, reward = self._transition(
-            self.state,
-            self.quotes,
-            self._bar,
-            past_closes,
-            self.initial_nav,
-            self._step_counts[self.steps_taken + 1],
-            self._reduce_only[self.steps_taken + 1],
-            self._table_row(self.warmup + self.steps_taken),
-            self.arrange(weights.to(self._device, self._dtype)),
-        )
-        self._public = PublicTape(
-            ref_price=self.quotes.next_ref_price,
-            close=shown[CLOSE if self.history_length else 0],
-            past_closes=past_closes,
-            volume=volume,
-            expected_volume=self._bar[TAPE_FORECAST_VOLUME],
-            net_flow=fills.net_flow,
-        )
+        weights = self.arrange(weights.to(self._device, self._dtype))
+        # Not the first step of an episode: the state's memory is laid out as the step leaves it from the second on.
+        if self._capture and self.steps_taken:
+            self.state, fills, shown, volume, obs, reward = self._replay(past_closes, weights)
+            bar = None
+        else:
+            self.state, fills, shown, volume, obs, reward = self._play(past_closes, weights)
+            bar = self._bar
+        close = shown[CLOSE if self.history_length else 0]
+        self._played = _PlayedBar(bar, close, past_closes, volume, fills.net_flow)
+        self._tape_now = None
         self._history.push(shown)
         self.steps_taken += 1
-        self.quotes = self._next_quotes()
+        self._quotes = None
         if self._live is not None:  # it looks at the bar that the step has just made
             self._ask_live()
             obs = self.observe().flat
@@ -170,6 +186,13 @@ class VectorMarket:
         if ended and self._auto_reset:
             obs = self.reset()
         return Step(obs, reward, terminated, truncated, final_obs, fills)
+
+    @property
+    def quotes(self) -> Quotes:
+        """Of the coming step; after the last one the final bar stands in, so that observe() still works."""
+        if self._quotes is None:
+            self._quotes = self._next_quotes()
+        return self._quotes
 
     def observe(self) -> Observation:
         """What all seats see now, fields [B, N, ...]; `history` is a view that the next steps overwrite."""
@@ -200,12 +223,80 @@ class VectorMarket:
         """x [B, ...] in this market's storage order; actions that come in it save a copy a step."""
         return x.movedim(0, -1).contiguous().movedim(-1, 0) if self._batch_last else x.contiguous()
 
+    def _play(self, past_closes: tuple[Tensor, ...], weights: Tensor) -> _Made:
+        """The transition of the coming step."""
+        return self._transition(
+            self.state,
+            self.quotes,
+            self._bar,
+            past_closes,
+            self.initial_nav,
+            self._step_counts[self.steps_taken + 1],
+            self._reduce_only[self.steps_taken + 1],
+            self._table_row(self.warmup + self.steps_taken),
+            weights,
+        )
+
+    def _replay(self, past_closes: tuple[Tensor, ...], weights: Tensor) -> _Made:
+        """The same from a graph, which is recorded when it is first needed."""
+        state = [field for field in self.state if field is not None]
+        episode = [self.windows, self._episode_volatility, self._episode_adv, self.initial_nav]
+        inputs = [*state, *past_closes, *episode, self._step_counts[self.steps_taken], weights]
+        if self._graph is None:
+            self._graph = CudaGraph(self._play_at, inputs)
+        *made, shown, volume, obs, reward = self._graph(inputs)
+        return MarketState(*made[: len(state)]), Fills(*made[len(state) :]), shown, volume, obs, reward
+
+    def _play_at(self, *inputs: Tensor) -> list[Tensor]:
+        """The transition at a step that only the GPU knows: what depends on it is looked up there."""
+        *state, windows, volatility, adv, initial_nav, steps_taken, weights = inputs
+        num_closes = len(RETURN_WINDOWS)
+        now = steps_taken + self._two  # this step and the next
+        last_bar, bar = self._pick(self._tape.index_select(0, now + (self.warmup - 1)), windows)
+        reduce_only = self._wind_down.index_select(0, now)
+        table = None
+        if self._table is not None:
+            table = self._pick(self._table.index_select(0, now[:1] + self.warmup)[0], windows).movedim(0, -1)
+        quotes = self._quotes_of(bar, last_bar[TAPE_CLOSE], reduce_only[0])
+        new_state, fills, *rest = self._transition(
+            MarketState(*state[:-num_closes]),
+            quotes._replace(volatility=volatility, adv=adv),
+            bar,
+            tuple(state[-num_closes:]),
+            initial_nav,
+            steps_taken + 1,
+            reduce_only[1],
+            table,
+            weights,
+        )
+        return [*(field for field in new_state if field is not None), *fills, *rest]
+
+    @property
+    def _public(self) -> PublicTape:
+        """The record at the close of the last bar."""
+        if self._tape_now is None:
+            bar, close, past_closes, volume, net_flow = self._played
+            if bar is None:
+                bar = self._pick(self._tape[self.warmup + self.steps_taken - 1])
+            self._tape_now = PublicTape(
+                ref_price=bar[TAPE_CLOSE],
+                close=close,
+                past_closes=past_closes,
+                volume=volume,
+                expected_volume=bar[TAPE_FORECAST_VOLUME],
+                net_flow=net_flow,
+            )
+        return self._tape_now
+
     def _next_quotes(self) -> Quotes:
-        """Quotes of the coming step; after the last one the final bar stands in, so that observe() still works."""
         index = min(self.warmup + self.steps_taken, self._tape.shape[0] - 1)
         bar = self._bar = self._pick(self._tape[index])  # [rows, B, A] of the coming step
+        return self._quotes_of(bar, self._public.ref_price, self._reduce_only[self.steps_taken])
+
+    def _quotes_of(self, bar: Tensor, ref_price: Tensor, reduce_only: Tensor) -> Quotes:
+        """Quotes of the step that plays `bar` [rows, B, A]; ref_price is the close before it [B, A]."""
         return Quotes(
-            ref_price=self._public.ref_price,
+            ref_price=ref_price,
             fill_price=bar[TAPE_OPEN],
             next_ref_price=bar[TAPE_CLOSE],
             volatility=self._episode_volatility,
@@ -214,7 +305,7 @@ class VectorMarket:
             half_spread=self._half_spread,
             borrow_rate=self._borrow_rate,
             tradable=bar[TAPE_TRADABLE] > 0,
-            reduce_only=self._reduce_only[self.steps_taken],
+            reduce_only=reduce_only,
         )
 
     def _table_row(self, bar: int) -> Tensor | None:
@@ -238,15 +329,16 @@ class VectorMarket:
         """Logical [..., W or B, A] in this market's storage order."""
         return x.transpose(-1, -2).contiguous().transpose(-1, -2) if self._batch_last else x.contiguous()
 
-    def _pick(self, x: Tensor) -> Tensor:
-        """The windows now played, [..., W, A] -> [..., B, A]."""
+    def _pick(self, x: Tensor, windows: Tensor | None = None) -> Tensor:
+        """The windows now played, or those given, [..., W, A] -> [..., B, A]."""
         if self._all_windows:
             return x
+        windows = self.windows if windows is None else windows
         if self._batch_last:
             # A tenth of the time of index_select, which is slow along the last axis.
             by_window = x.transpose(-1, -2)
-            return by_window.gather(-1, self.windows.expand(*by_window.shape[:-1], -1)).transpose(-1, -2)
-        return x.index_select(-2, self.windows)
+            return by_window.gather(-1, windows.expand(*by_window.shape[:-1], -1)).transpose(-1, -2)
+        return x.index_select(-2, windows)
 
 
 def _transition(
@@ -261,7 +353,7 @@ def _transition(
     reduce_only: Tensor,
     forecast: Tensor | None,
     weights: Tensor,
-) -> tuple[MarketState, Fills, Tensor, Tensor, Tensor, Tensor]:
+) -> _Made:
     """Step, show the bar, observe, reward: pure, so that it compiles into few loops over memory.
 
     bar [5 or 8, B, A]: rows of the tape for the bar of this step; the rest as in VectorMarket.step. Comes back: state,

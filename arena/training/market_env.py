@@ -94,7 +94,8 @@ class MarketEnv:
     source     of the windows of bars
     opponents  the pool: an episode seats `num_opponents` of them, each once while there are enough, all as likely
     seed       of windows, rules, opponents and their random numbers
-    compile    torch.compile the step; the rules then stay those of the first draw, as each would compile anew
+    compile    torch.compile the step, and on a GPU replay it as a CUDA graph; the rules then stay those of the first
+               draw, as each would compile anew
     """
 
     def __init__(
@@ -291,6 +292,7 @@ class _Group:
             forecast=self._tables.get(params.forecaster),
             history_length=history_length,
             compile=self._compile,
+            capture=self._compile and torch.device(self._device).type == "cuda",
             dtype=torch.float32,
             device=self._device,
             generator=self._generator,
