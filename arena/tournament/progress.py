@@ -83,7 +83,8 @@ class Ticker:
     def __init__(self, bar, task, live, standing: Standing):  # type: ignore[no-untyped-def]  # rich objects
         self._bar, self._task, self._live, self._standing = bar, task, live, standing
         self._rank_after = -math.inf  # by the monotonic clock [s]
-        self._line_after = time.monotonic() + PIPE_SECONDS
+        self._begun, self._done_before = time.monotonic(), bar.tasks[task].completed
+        self._line_after = self._begun + PIPE_SECONDS
 
     def advance(self, tables: "UnitTables") -> None:
         """One more unit is stored."""
@@ -108,5 +109,6 @@ class Ticker:
     def _line(self) -> str:
         """How far it is, without anything that needs a terminal."""
         (task,) = self._bar.tasks
-        left = "" if task.time_remaining is None else f", about {task.time_remaining / 60:.0f} min left"
-        return f"{task.completed:,.0f} of {task.total:,.0f} units{left}"
+        passed = time.monotonic() - self._begun
+        left = passed / (task.completed - self._done_before) * (task.total - task.completed)
+        return f"{task.completed:,.0f} of {task.total:,.0f} units in {passed / 60:.1f} min, about {left / 60:.1f} left"

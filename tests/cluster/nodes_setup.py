@@ -91,7 +91,7 @@ class Nodes:
 
     def drive(self, *arguments: object, script: str = "tournament.py", **options: str) -> subprocess.Popen:
         """A driver on the head's machine."""
-        where = ["--ray.address", self.address]
+        where = ["--run.address" if script == "train.py" else "--ray.address", self.address]
         return self._begin([sys.executable, str(ROOT / "scripts" / script), *map(str, arguments), *where], options)
 
     def submit(self, *command: object, **options: str) -> subprocess.Popen:

@@ -1,9 +1,10 @@
 """A cluster whose nodes lack something: it is said in a sentence, and nothing is tried again and again."""
 
 import json
+import re
 
 import pytest
-from nodes_setup import ROOT, digest_of, said_at_the_end, write_config
+from nodes_setup import FIELD, ROOT, digest_of, said_at_the_end, write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.xdist_group("ray"), pytest.mark.timeout(900)]
 
@@ -67,6 +68,18 @@ def test_files_of_the_driver_are_enough(make_nodes, tmp_path, expected, monkeypa
     table = pa.concat_tables(results)
     assert set(table["reason"].to_pylist()) == {""}, "no forfeits"
     assert digest(table) == expected
+
+
+def test_a_training_names_the_file_that_a_node_lacks(make_nodes, tmp_path):
+    """The driver has it in its folder; workers, without a job that sends it, run in another one."""
+    (tmp_path / "mine.py").write_text(FIELD)
+    nodes = make_nodes(0)
+    opponents = ["--environment.env_config.opponents", "[mine.py:Slow]", "--environment.env_config.num_opponents", "1"]
+    config = ROOT / "configs" / "train" / "tensor_ppo.yaml"
+    driver = nodes.drive("--config", config, "--run.out", "runs", "--run.minutes", "1", *opponents, script="train.py")
+    said = said_at_the_end(driver, code=2)
+    assert re.search(r"error: --run.address \S+: node \S+ cannot take part: it has no mine.py, seen from /", said)
+    assert "Traceback" not in said
 
 
 def wait_for_events(run, name, count, driver):
