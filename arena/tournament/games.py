@@ -37,6 +37,15 @@ def fold_matches(results: "pa.Table", agents: list[str]) -> Matches:
     )
 
 
+def by_agent(results: "pa.Table") -> dict[str, "pa.Table"]:
+    """Entrant -> its rows, in their order: to look through all rows for each of 200 entrants takes long."""
+    coded = results["agent"].combine_chunks().dictionary_encode()
+    code = coded.indices.to_numpy()
+    return {
+        name: results.take(np.flatnonzero(code == index)) for index, name in enumerate(coded.dictionary.to_pylist())
+    }
+
+
 def describe_games(results: "pa.Table", agent: str) -> dict[str, float | int]:
     """Plain description of an entrant's games: medians of return and drawdown, means per game of costs, counts."""
     rows = results.filter(np.asarray(results["agent"].to_pylist(), dtype=str) == agent)

@@ -12,7 +12,8 @@ COLORS = ("#3f7fd9", "#e08a2b", "#2f9e8f", "#c0504d", "#8b6fc4")  # as many as c
 FILLS = tuple(f"rgba({int(c[1:3], 16)}, {int(c[3:5], 16)}, {int(c[5:], 16)}, 0.14)" for c in COLORS)
 NUM_BANDS = 3  # more bands than that hide each other
 HEIGHT, TICKS = 330, 8
-MAX_DATES, MAX_JOINS = 5, 40  # below an axis; lines where windows meet
+MIN_DATES, MAX_DATES = 3, 4  # below an axis; with fewer windows it counts bars
+MAX_JOINS = 40  # lines where windows meet
 
 
 def settling_figure(running: Running, ranking: Sequence[str], scale: float, title: str, unit: str) -> Figure:
@@ -73,11 +74,12 @@ def path_figure(path: Mapping[str, Curve], ranking: Sequence[str], found: Mappin
     layout = _layout("first day of each window", "return [%]")
     length = found["steps"] // found["windows"]
     starts = [window * length for window in range(found["windows"])]
-    dated = range(0, len(starts), 1 + len(starts) // MAX_DATES)
-    layout["xaxis"] |= {
-        "tickvals": [starts[window] for window in dated],
-        "ticktext": [found["begins"][window] for window in dated],
-    }
+    if len(starts) < MIN_DATES:
+        layout["xaxis"]["title"]["text"] = f"bars since {found['begins'][0]}"
+    else:
+        dated = range(0, len(starts), 1 + len(starts) // MAX_DATES)
+        ticks = {"tickvals": [starts[window] for window in dated], "ticktext": [found["begins"][w] for w in dated]}
+        layout["xaxis"] |= ticks
     join = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
     join["line"] = {"color": MUTED, "width": 1, "dash": "dot"}
     layout["shapes"] = [{**join, "x0": start, "x1": start} for start in starts[1:]] if len(starts) <= MAX_JOINS else []

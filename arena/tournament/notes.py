@@ -7,6 +7,7 @@ import numpy as np
 
 from arena.tournament.growth import CAUTION_SCENARIOS, MIN_SCENARIOS, ScenarioKind, Scores
 from arena.tournament.types import FORFEIT
+from arena.tournament.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,8 +18,8 @@ def evidence(results: "pa.Table", scores: Scores, kind: ScenarioKind, cash: str)
     found = []
     num, least = len(scores.scenarios), MIN_SCENARIOS[kind]
     if num < least:
-        unit = "scenarios" if kind == "seed" else "windows"
-        found.append(f"Only {num} {unit}: descriptive, no growth interval and no claim (from {least} on).")
+        unit = "scenario" if kind == "seed" else "window"
+        found.append(f"Only {counted(num, unit)}: descriptive, no growth interval and no claim (from {least} on).")
     elif kind == "seed" and num < CAUTION_SCENARIOS:
         found.append(
             f"{num} scenarios: a loss that happens once in 100 scenarios can be missed, and intervals are then too "

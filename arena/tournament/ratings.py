@@ -36,7 +36,7 @@ import numpy as np
 from arena.tournament import aggregates, comparison, details, growth, notes, pairwise, plackett_luce, risk_ratios
 from arena.tournament.collusion import transfer_table
 from arena.tournament.digest import digest, sort_rows
-from arena.tournament.games import describe_games, fold_matches, mean_parts, win_matrix
+from arena.tournament.games import by_agent, describe_games, fold_matches, mean_parts, win_matrix
 from arena.tournament.growth import CONFIDENCE, Estimate, ScenarioKind
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def leaderboard(
     flagged = wins_often_earns_little(compared, ratings)
     shape = details.structure(results, ranking, seed)
 
+    rows = by_agent(results)
     entries = []
     for rank, agent in enumerate(ranking, start=1):
         place = places[agent]
@@ -90,18 +91,18 @@ def leaderboard(
         entry |= _fields("growth", estimates[headline][agent]) | _fields("rating", ratings[agent])
         entry |= _fields("growth_raw", estimates["growth_raw"][agent])
         entry |= _fields("growth_cv", estimates["growth_cv"][agent])
-        entry |= _fields("sharpe", growth.pooled_sharpe(results, agent, periods_per_year, kind))
+        entry |= _fields("sharpe", growth.pooled_sharpe(rows[agent], agent, periods_per_year, kind))
         mine = above_cash.values[:, scores.agents.index(agent)]
         entry |= _fields("iqm", aggregates.interquartile_mean(mine, kind))
         entry |= _fields("prob_better", _against_next(scores, ranking[rank - 1 : rank + 1], kind))
         entry["alpha_rank"] = shape["alpha_rank"] and shape["alpha_rank"]["mass"][agent]
-        entry |= describe_games(results, agent)
+        entry |= describe_games(rows[agent], agent)
         # Who never trades finishes ahead of losers only, and promises nothing.
         idle = entry["median_return"] == entry["worst_return"] == 0
         entry["flag"] = WINS_OFTEN if agent in flagged and not idle else None
-        entry |= _fields("sortino", risk_ratios.pooled_sortino(results, agent, periods_per_year, kind))
-        entry["calmar"] = _known(risk_ratios.median_calmar(results, agent, periods_per_year))
-        entry |= mean_parts(results, agent)
+        entry |= _fields("sortino", risk_ratios.pooled_sortino(rows[agent], agent, periods_per_year, kind))
+        entry["calmar"] = _known(risk_ratios.median_calmar(rows[agent], agent, periods_per_year))
+        entry |= mean_parts(rows[agent], agent)
         entries.append(entry)
 
     pairs = [pair for pair in pairs if set(pair) <= set(agents)]

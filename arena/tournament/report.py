@@ -82,6 +82,7 @@ def write_report(
         claim=wording.claim(leaderboard),
         board=leaderboard,
         unit=unit,
+        observed=wording.counted(leaderboard["scenarios"], unit),
         columns=columns(leaderboard),
         meanings=[("rank", RANK), *((column["title"], column["help"]) for column in columns(leaderboard))],
         tiers=tiers(leaderboard),

@@ -54,12 +54,13 @@ def half_width(low: float | None, high: float | None, form: Callable[[float], st
 def claim(leaderboard: Mapping[str, Any]) -> str:
     """Who leads and whether that is more than luck, in one or two sentences."""
     first, leader = leaderboard["agents"][0], leaderboard["leader"]
-    name, num_scenarios, unit = first["agent"], leaderboard["scenarios"], unit_of(leaderboard) + "s"
+    name, observed = first["agent"], counted(leaderboard["scenarios"], unit_of(leaderboard))
+    alone = leaderboard["scenarios"] == 1
     growth = f"{bps(first['growth'])} bps a game" + (" above cash" if leaderboard["cash"] else "")
     if len(leaderboard["agents"]) == 1:
-        return f"{name} is alone in the field: {growth} over {num_scenarios:,} {unit}."
+        return f"{name} is alone in the field: {growth} over {observed}."
     if first["growth_low"] is None:
-        return f"{name} is first at {growth}, but {num_scenarios} {unit} are too few to claim anything."
+        return f"{name} is first at {growth}, but {observed} {'is' if alone else 'are'} too few to claim anything."
     if leader["significant"]:
         lead = f"{name} leads at {growth}, significantly ahead of every other entrant."
         return lead if name != leaderboard["cash"] else "Cash leads, significantly ahead of every entrant that trades."
@@ -78,6 +79,11 @@ def forecast_claims(leaderboard: Mapping[str, Any]) -> list[str]:
         + f" against {found['against']}, the same rule on a random walk."
         for found in leaderboard["forecasts"]
     ]
+
+
+def counted(num: int, unit: str) -> str:
+    """1, 'window' -> '1 window'; 1024, 'scenario' -> '1,024 scenarios'."""
+    return f"{num:,} {unit}{'' if num == 1 else 's'}"
 
 
 def unit_of(leaderboard: Mapping[str, Any]) -> str:

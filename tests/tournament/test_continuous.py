@@ -10,7 +10,7 @@ import torch
 
 from arena import metrics
 from arena.cli import main
-from arena.tournament import continuous, growth, sharpe
+from arena.tournament import continuous, growth, lines, sharpe
 from arena.tournament.run_comparison import read_board
 from arena.tournament.store import table_from_columns, table_from_rows
 from arena.tournament.types import FORFEIT, OK, PATH_SCHEMA
@@ -111,6 +111,22 @@ def test_the_field_deflates() -> None:
     ratios = [sharpe.sharpe_ratio(each.ravel()) for agent, each in field(12).items() if agent != "cash"]
     expected = sharpe.deflated_sharpe(field(12)["a2"].ravel(), float(np.var(ratios, ddof=1)), 12)
     assert best["dsr"] == pytest.approx(expected, abs=STORED_TOLERANCE)
+
+
+@pytest.mark.parametrize("num_windows", [1, 2, 3, 9, 60])
+def test_a_curve_has_few_dates_below_it(num_windows: int) -> None:
+    begins = [f"day {window}" for window in range(num_windows)]
+    found = {"windows": num_windows, "steps": 5 * num_windows, "begins": begins}
+    curve = {"a": continuous.Curve([0, 5 * num_windows], [1.0, 1.1])}
+    layout = lines.path_figure(curve, ["a"], found)["layout"]
+    if num_windows < 3:
+        assert layout["xaxis"]["title"]["text"] == "bars since day 0"
+        assert "ticktext" not in layout["xaxis"]
+    else:
+        assert layout["xaxis"]["ticktext"][0] == "day 0"
+        assert layout["xaxis"]["tickvals"] == [5 * begins.index(day) for day in layout["xaxis"]["ticktext"]]
+        assert 2 <= len(layout["xaxis"]["ticktext"]) <= 4
+    assert len(layout["shapes"]) == (num_windows - 1 if num_windows <= 40 else 0)
 
 
 def test_wealth_is_split_between_lineups() -> None:

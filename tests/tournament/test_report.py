@@ -261,6 +261,8 @@ def test_claims(board) -> None:
     assert "cannot be told apart (p = 0.40)" in sentence
     few = leaderboard(simulated_results(EDGE, 10, seed=0), seed=1, periods_per_year=252)
     assert "too few to claim anything" in wording.claim(few)
+    one = wording.claim(few | {"scenarios": 1, "scenario_kind": "window"})
+    assert "but 1 window is too few to claim anything" in one
     alone = leaderboard(simulated_results({"cash": 0.0}, 60, seed=0), seed=1, periods_per_year=252)
     assert "alone in the field" in wording.claim(alone)
 

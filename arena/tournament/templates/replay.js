@@ -52,7 +52,8 @@ function replayRows(asset, index) {
     const values = [[shares, asset.shares[seat][index]], [shares, asset.position[seat][index]], [part, 100 * asset.pushed[seat]]];
     const head = document.createElement("th");
     head.scope = "row";
-    head.textContent = head.dataset.value = agent;
+    head.dataset.value = agent;
+    head.append(...agent.split("_").flatMap((part, place) => place ? ["_", document.createElement("wbr"), part] : [part]));
     row.append(head, ...values.map(([form, value]) => {
       const cell = document.createElement("td");
       cell.dataset.value = value;
