@@ -47,7 +47,7 @@ def local_run(run: str) -> Path:
         return Path(run)
     from arena.tournament.mirror import fetch_run
 
-    return fetch_run(run, OUT, with_paths=True)
+    return fetch_run(run, OUT, left_out=("units/",))
 
 
 def write_comparison(runs: Sequence[Path], path: Path) -> Path:

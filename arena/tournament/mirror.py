@@ -153,8 +153,8 @@ def begun_run(uri: str) -> TournamentConfig:
     return saved.model_copy(update={"mirror": parent_uri(uri)[0]})
 
 
-def fetch_run(uri: str, out: Path, with_paths: bool = False) -> Path:
-    """OUT/NAME with what the run behind a URI has: all but its units, which `Mirror.join` brings.
+def fetch_run(uri: str, out: Path, left_out: tuple[str, ...] = ()) -> Path:
+    """OUT/NAME with what the run behind a URI has, but for names that begin with one of `left_out`.
 
     What is there already is kept, if it is not older. ConfigError if it belongs to another run.
     """
@@ -164,11 +164,10 @@ def fetch_run(uri: str, out: Path, with_paths: bool = False) -> Path:
         for name in SAME:
             if name in there and (run / name).exists() and (run / name).read_bytes() != folder.read(name):
                 raise ConfigError(f"{run} is the folder of another run than {uri}; choose another with --out DIR")
-        left_out = ("units/",) if with_paths else IMMUTABLE
         wanted = [
             name
-            for name, entry in there.items()
-            if not name.startswith(left_out) and not _is_as_new(run / name, entry.modified)
+            for name, entry in sorted(there.items())
+            if not name.startswith(left_out) and not _is_as_good(run / name, name, entry.modified)
         ]
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(lambda name: folder.fetch(name, run / name), wanted))
@@ -177,8 +176,8 @@ def fetch_run(uri: str, out: Path, with_paths: bool = False) -> Path:
     return run
 
 
-def _is_as_new(path: Path, modified: float) -> bool:
-    return path.exists() and path.stat().st_mtime >= modified
+def _is_as_good(path: Path, name: str, modified: float) -> bool:
+    return path.exists() and (name.startswith(IMMUTABLE) or path.stat().st_mtime >= modified)
 
 
 def _files(run: Path) -> list[str]:

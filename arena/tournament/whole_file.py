@@ -23,7 +23,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     os.close(handle)
     try:
         yield Path(name)
-        with open(name, "rb") as written:
+        with open(name, "r+b") as written:  # not every system flushes what is open for reading only
             os.fsync(written.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)

@@ -332,6 +332,14 @@ def test_a_copy_can_be_given_up_or_moved_on_a_resume(tmp_path: Path, expected: s
     assert tournament(["--resume", str(run), "--mirror", str(tmp_path / "other")]) == 0
     assert files(tmp_path / "other" / run.name) == files(run)
     assert digest_of(run) == expected
+    played = (run / "log.jsonl").read_text().count('"unit"')
+    uri, moved = (tmp_path / "other" / run.name).as_uri(), tmp_path / "moved" / run.name
+    for place in ("None", str(tmp_path / "third")):  # what is fetched need not be played, wherever it is kept
+        shutil.rmtree(moved, ignore_errors=True)
+        assert tournament(["--resume", uri, "--out", str(moved.parent), "--mirror", place]) == 0
+        assert digest_of(moved) == expected
+        assert (moved / "log.jsonl").read_text().count('"unit"') == played
+    assert files(tmp_path / "third" / run.name) == files(moved)
 
 
 @pytest.mark.parametrize(
