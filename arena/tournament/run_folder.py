@@ -137,16 +137,20 @@ def open_log(run: Path) -> logging.Handler:
 
 
 def log_unit(name: str, results: "pa.Table", seconds: float) -> None:
-    """That a unit is done, and who forfeited in it.
-
-    seconds  since the start of the work; in a worker, of the unit
-    """
+    """That a unit is done, `seconds` after the start of the work, and who forfeited in it."""
     LOGGER.info("unit", extra={"facts": {"unit": name, "seconds": round(seconds, 1)}})
+    for offence in forfeits(results):
+        LOGGER.warning("forfeit", extra={"facts": {"unit": name, **offence}})
+
+
+def forfeits(results: "pa.Table") -> list[dict[str, str]]:
+    """agent, reason and traceback of every forfeit in a unit, once each."""
     offences = zip(*(results[column].to_pylist() for column in ("agent", "status", "reason", "traceback")))
-    for agent, status, reason, trace in dict.fromkeys(offences):
-        if status == FORFEIT:
-            facts = {"unit": name, "agent": agent, "reason": reason, "traceback": trace}
-            LOGGER.warning("forfeit", extra={"facts": facts})
+    return [
+        {"agent": agent, "reason": reason, "traceback": trace}
+        for agent, status, reason, trace in dict.fromkeys(offences)
+        if status == FORFEIT
+    ]
 
 
 def _next_folder(parent: Path, name: str) -> Path:

@@ -22,7 +22,7 @@ from arena.forecast.types import Forecaster
 from arena.monitor import metrics
 from arena.tournament.forecasts import loaded, table_request
 from arena.tournament.job import Job, UnitTables, play_unit
-from arena.tournament.run_folder import LOGGER, log_unit
+from arena.tournament.run_folder import LOGGER, forfeits
 from arena.tournament.types import Unit
 
 if TYPE_CHECKING:
@@ -67,12 +67,16 @@ def play_served(job: Job, unit: Unit, server: str | None, tables: Mapping[str, A
     """In a worker: `play_unit` with the forecasters and tables of the server; leaves metrics and log records."""
     listen(metrics.count_forecast)
     facts = {"unit": unit.name, "lineup": unit.lineup.lineup, "matches": len(unit.scenarios)}
-    LOGGER.info("unit begins", extra={"facts": facts})
+    LOGGER.info("%s begins", unit.name, extra={"facts": facts})
     start = time.monotonic()
     for spec in job.forecasters:
         loaded(spec, partial(_from_server, server=server))
     played = play_unit(job, unit, tables)
-    log_unit(unit.name, played.results, time.monotonic() - start)
+    seconds = round(time.monotonic() - start, 1)
+    for offence in forfeits(played.results):
+        said = (unit.name, offence["agent"], offence["reason"])
+        LOGGER.warning("%s: %s forfeits: %s", *said, extra={"facts": {"unit": unit.name, **offence}})
+    LOGGER.info("%s played in %s s", unit.name, seconds, extra={"facts": {**facts, "seconds": seconds}})
     return played
 
 
