@@ -59,6 +59,7 @@ PAGES = [
         "ranking.md",
         ["runs/0002-small-null/report.html", "runs/0003-small-positive/report.html", "comparison.html"],
     ),
+    pytest.param("monitoring.md", ["grafana/arena_dashboard.json"]),
     pytest.param(
         "storage.md", ["backup/0001-default-*/report.html", "runs/0001-default-*/report.html"], marks=pytest.mark.slow
     ),
@@ -71,7 +72,9 @@ def test_what_a_page_says_can_be_done(name, results, tmp_path):
     assert [result for result in results if not any(map(Path.is_file, tmp_path.glob(result)))] == []
 
 
-@pytest.mark.parametrize("name", ["data.md", "agent.md", "train.md", "ranking.md", "cluster.md", "storage.md"])
+@pytest.mark.parametrize(
+    "name", ["data.md", "agent.md", "train.md", "ranking.md", "cluster.md", "monitoring.md", "storage.md"]
+)
 def test_links_lead_somewhere_and_the_readme_has_the_page(name):
     links = re.findall(r"\]\(([\w./-]+)\)", (ROOT / "docs" / name).read_text(encoding="utf-8"))
     assert links

@@ -33,6 +33,9 @@ def provision() -> None:
 def dashboard_line() -> str:
     """Where the dashboard of the Ray of this process is, in a line."""
     import ray
+    from ray.util.client import ray as client
 
+    if client.is_connected():  # ray://
+        return f"dashboard: on the head node, port 8265 unless it was told otherwise; {TOKEN_HINT}"
     url = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR, log_to_driver=False).dashboard_url
     return f"dashboard: http://{url}; {TOKEN_HINT}" if url else "dashboard: this cluster has none"

@@ -12,12 +12,16 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import ray
 import torch
 
 from arena.forecast.server import RemoteForecaster, start_server
 from arena.monitor.dashboard import GRAFANA_DASHBOARD
+from arena.tournament.job import UnitTables
+from arena.tournament.metering import count_unit
+from arena.tournament.types import SCHEMA
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,6 +74,18 @@ def cluster():
         _system_config={"metrics_report_interval_ms": 1000},
     )
     ray.shutdown()
+
+
+def test_counting_a_unit_costs_less_than_a_hundredth_of_a_short_one(cluster):
+    """64 matches of 16 seats take a worker a second and more."""
+    columns = {name: [0] * 1024 for name in SCHEMA}
+    columns |= {"scenario": [row // 16 for row in range(1024)], "status": ["ok"] * 1024, "agent": ["a"] * 1024}
+    tables = UnitTables(pa.table(columns), None, pa.table({"displacement": [0.0] * 1000}), None)
+    count_unit(tables)
+    start = time.process_time()
+    for _ in range(50):
+        count_unit(tables)
+    assert (time.process_time() - start) / 50 < 0.01
 
 
 @pytest.fixture
@@ -152,6 +168,13 @@ def test_every_panel_has_data_while_a_tournament_and_a_training_run(cluster, ask
         missing = [(panel, query) for panel, query in missing if not ask(query)]
     said = "".join(f"\n{name}: {(tmp_path / name).read_text()[-1500:]}" for name in ("tournament.log", "training.log"))
     assert missing == [], said
+
+    logs = Path(cluster.address_info["session_dir"], "logs").glob("worker-*.err")
+    lines = [line for log in logs for line in log.read_text().splitlines() if line.startswith("{")]
+    records = [json.loads(line) for line in lines if "batch-00000-lineup-00000" in line]
+    assert {"begins", "played", "forfeits:"} <= {word for record in records for word in record["message"].split()}
+    assert {record["facts"]["unit"] for record in records} == {"batch-00000-lineup-00000"}
+    assert {record["task_name"] for record in records} == {"play watched"}
 
     seen = subprocess.run(
         [*ARENA, "monitor", "--address", address],
