@@ -84,12 +84,12 @@ def check_answers(address: str, where: str) -> None:
     """ConfigError unless somebody listens there: Ray itself would try for a minute, and then end the process."""
     if address == AUTO:
         address = os.environ.get("RAY_ADDRESS", AUTO)
-    if address in (LOCAL, AUTO):
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if address in (LOCAL, AUTO) or not port.isdigit() or "/" in host:  # the last two are Ray's to judge
         return
-    host, _, port = address.removeprefix(CLIENT).partition("/")[0].rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ConfigError(
             f"{where}: nobody answers at {host}:{port} ({error}); a head node's ports are 6379, and 10001 for ray://, "
             "unless `ray start` was told others"

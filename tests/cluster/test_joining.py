@@ -38,6 +38,8 @@ def test_nobody_there(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     with pytest.raises(ConfigError):
         check_answers("auto", "--flag")
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1/of/a/dashboard")
+    check_answers("auto", "--flag")
     check_answers("local", "--flag")
     with socket.create_server(("127.0.0.1", 0)) as server:
         check_answers(f"127.0.0.1:{server.getsockname()[1]}", "--flag")
