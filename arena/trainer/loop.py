@@ -107,6 +107,8 @@ class Training:
         config = algorithm_config(self.config, self.state.iteration)
         warmup = config.env_config.get("warmup", WARMUP)
         tournament = evaluation_tournament(settings.evaluation, config.env_config, warmup, settings.seed)
+        if lack := lacking_room(config):
+            self.console.print(lack, style="yellow", markup=False)
         algorithm = config.build_algo()
         if self._checkpoint is not None:
             algorithm.restore_from_path(str(self._checkpoint.resolve()))
@@ -207,6 +209,23 @@ def algorithm_config(config: TrainConfig, session: int = 0) -> "AlgorithmConfig"
             raise ValueError("a league needs algorithm: TensorPPO")
         seat_league(made, league_params(config.league))
     return made
+
+
+def lacking_room(config: "AlgorithmConfig") -> str:
+    """What runners and learners ask for beyond all that Ray has now, for which they would wait in silence."""
+    import ray
+
+    # The first bundle is of the main process, which is this one and asks Ray for nothing.
+    bundles = config.algo_class.default_resource_request(config.to_dict()).bundles[1:]
+    has = ray.cluster_resources()
+    for name in sorted({name for bundle in bundles for name in bundle}):
+        asked = sum(bundle.get(name, 0) for bundle in bundles)
+        if asked > has.get(name, 0):
+            return (
+                f"env runners and learners ask for {asked:g} {name} and Ray has {has.get(name, 0):g}: waiting until "
+                "nodes are added; ask for fewer, or stop"
+            )
+    return ""
 
 
 def league_params(config: LeagueConfig) -> Any:

@@ -13,6 +13,8 @@ import pytest
 import ray
 
 from arena.cli import main
+from arena.trainer.config import load_train_config
+from arena.trainer.loop import algorithm_config, lacking_room
 from arena.trainer.record import EVALUATIONS, PROGRESS, Record, read_rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
@@ -182,3 +184,13 @@ def test_a_killed_process_is_gone_on_from_its_last_checkpoint(tmp_path, field):
     done = subprocess.run(again, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert_goes_on(run, end)
+
+
+@pytest.mark.parametrize(("runners", "learners", "asked"), [(0, 0, 0), (2, 0, 0), (2, 1, 3), (3, 0, 3)])
+def test_what_would_be_waited_for_in_silence_is_said(monkeypatch, runners, learners, asked):
+    """The process that drives asks Ray for nothing."""
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    flags = ["--env_runners.num_env_runners", str(runners), "--learners.num_learners", str(learners)]
+    said = lacking_room(algorithm_config(load_train_config(SMOKE, flags)))
+    assert said.startswith(f"env runners and learners ask for {asked} CPU and Ray has 2: waiting") == bool(asked)
+    assert bool(said) == bool(asked)
