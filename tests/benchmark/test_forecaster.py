@@ -87,6 +87,7 @@ def test_a_file_is_measured(tmp_path):
         (("--model", "/no/such/file.pt"), "does not exist"),
         (("--batch-size", 0), "--batch-size is 0"),
         (("--device", "cuda"), "this torch sees no GPU"),
+        (("--capture",), "--capture makes a CUDA graph"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, expected):

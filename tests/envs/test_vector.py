@@ -388,3 +388,50 @@ def test_ruin_terminates_and_the_negative_wealth_stays():
     assert (market.state.position[:, 0] == 0).all()
     assert market.state.alive[:, 1].all()
     assert (market.observe().growth[:, 0] < math.log(0.25)).all()
+
+
+class CallsInPlace:
+    """arena.cuda_graph.CudaGraph without a GPU: the function reads the memory of its first inputs in every call."""
+
+    def __init__(self, function, inputs):
+        self.function, self.inputs = function, [x.clone() for x in inputs]
+
+    def __call__(self, inputs):
+        for held, given in zip(self.inputs, inputs, strict=True):
+            held.copy_(given)
+        return [x.clone() for x in self.function(*self.inputs)]
+
+
+@pytest.mark.parametrize("settings", [{"history_length": 20}, {"num_markets": 6, "batch_last": True}])
+def test_the_step_that_a_cuda_graph_holds_is_the_step(settings, monkeypatch):
+    """Bit for bit over three episodes with a table of forecasts: it looks up for itself what depends on the step."""
+    monkeypatch.setattr("arena.envs.vector.CudaGraph", CallsInPlace)
+    windows = scenarios()
+    table = 0.01 * torch.randn(*windows.bars.shape[:3], 4, generator=torch.Generator().manual_seed(3))
+    markets = [
+        VectorMarket(
+            preset("sqrt"),
+            windows,
+            3,
+            forecast=table,
+            auto_reset=True,
+            generator=torch.Generator().manual_seed(1),
+            **settings,
+        )
+        for _ in range(2)
+    ]
+    markets[1]._capture = True  # which a market on the CPU refuses to be told
+    for weights in random_weights(markets[0], 4, gross=3.0).repeat(3, 1, 1, 1):
+        a, b = (market.step(weights) for market in markets)
+        for name in ("obs", "final_obs", "reward", "terminated", "truncated"):
+            assert torch.equal(getattr(a, name), getattr(b, name))
+        for ours, theirs in zip((*b.fills, *markets[1].quotes), (*a.fills, *markets[0].quotes), strict=True):
+            assert ours is theirs is None or torch.equal(ours, theirs)
+        assert torch.equal(markets[0].observe().flat, markets[1].observe().flat)
+        assert torch.equal(markets[0].state.cash, markets[1].state.cash)
+    assert markets[1]._graph is not None
+
+
+def test_a_market_on_the_cpu_cannot_be_captured():
+    with pytest.raises(ValueError, match="capture is set and device is cpu, expected a CUDA device"):
+        VectorMarket(preset("sqrt"), scenarios(), 2, capture=True)
