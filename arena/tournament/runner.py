@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -56,7 +57,7 @@ def player(
     """What plays units: they come as they finish, in any order. Leaving stops what still runs.
 
     num_units  that are to be played at most, in one call or in several
-    name       of the tasks, the same for all, so that the dashboard shows one bar
+    name       of the tasks, see `task_name`
     say        takes a sentence about what the cluster lacks for the moment
     """
     workers = num_workers(config, num_units)
@@ -68,7 +69,8 @@ def player(
 
         served = serve(job, config)
         parcels = () if config.address == LOCAL else parcels_of(job, ray.put)
-        submit = submitter(ray, config, name, IN_WORKER, Cargo(job, parcels, served.server, served.tables))
+        name_of = partial(task_name, name)
+        submit = submitter(ray, config, name_of, IN_WORKER, Cargo(job, parcels, served.server, served.tables))
         room = room_of(ray, config, workers)
         yield lambda units: results(ray, submit, units, room, say)
         del served  # which has kept the server alive
@@ -93,10 +95,11 @@ def room_of(ray: ModuleType, config: RayConfig, workers: int) -> FixedRoom | Clu
 
 
 def submitter(
-    ray: ModuleType, config: RayConfig, name: str, in_worker: tuple[str, str], cargo: Any
+    ray: ModuleType, config: RayConfig, name_of: Callable[[Any], str], in_worker: tuple[str, str], cargo: Any
 ) -> Callable[[Unit], Any]:
     """What sends a unit and gives the reference of its result, after all that units share has been sent.
 
+    name_of    of a unit's task
     in_worker  module and name of a function of a list of one reference, to the cargo, and a unit
     """
     shared = ray.put(cargo)
@@ -104,8 +107,16 @@ def submitter(
     ray.cloudpickle.register_pickle_by_value(entry)
     memory = config.memory_mb_per_task * 1024**2 or None
     task = ray.remote(num_cpus=config.cpus_per_task, memory=memory, max_retries=NUM_RETRIES)(entry.enter)
-    task = task.options(name=name)
-    return lambda unit: task.remote(expected, *in_worker, [shared], pickle.dumps((unit,)))
+
+    def submit(unit: Unit) -> Any:
+        return task.options(name=name_of(unit)).remote(expected, *in_worker, [shared], pickle.dumps((unit,)))
+
+    return submit
+
+
+def task_name(name: str, unit: Unit) -> str:
+    """The same for all units of a stage, so that the dashboard shows a bar for each: "play swiss round-002"."""
+    return f"{name} {unit.name.partition('batch-')[0]}".rstrip(" -")
 
 
 def results(

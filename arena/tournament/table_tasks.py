@@ -9,7 +9,9 @@ import torch
 from arena.cluster.parcels import Parcel, pack
 from arena.config import RayConfig
 from arena.forecast.loading import load_forecaster
+from arena.forecast.recorder import listen
 from arena.forecast.table import TableStore, build_table
+from arena.monitor import metrics
 from arena.tournament import runner
 from arena.tournament.forecasts import ForecastRules, loaded, table_request
 from arena.tournament.job import Job, unit_scenarios
@@ -58,7 +60,7 @@ def spread_tables(
     with runner.started(config, workers) as ray:
         parcels = tuple(pack(path, ray.put) for path in forecaster_files(spec))
         cargo = TableCargo(job, parcels, spec, fingerprint, rules)
-        submit = runner.submitter(ray, config, "build table", IN_WORKER, cargo)
+        submit = runner.submitter(ray, config, lambda asked: "build table", IN_WORKER, cargo)
         for unit, table in runner.results(ray, submit, missing, runner.room_of(ray, config, workers), say):
             store.put(torch.tensor(table), fingerprint, *asked[unit])
             progress(len(unit.scenarios))
@@ -68,6 +70,7 @@ def make_table(references: "Sequence[ObjectRef]", unit: Unit) -> np.ndarray:
     """In a worker: [W, T, A, 4] of the unit's scenarios. references: of the TableCargo."""
     import ray
 
+    listen(metrics.count_forecast)
     cargo: TableCargo = ray.get(references[0])
     places = places_here(cargo.parcels, ray.get)
     forecaster = loaded(moved_spec(cargo.spec, places))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from arena.config_schedule import ScheduleConfig
 from arena.forecast import recorder
 from arena.forecast.baselines import Drift, Persistence
 from arena.forecast.ensemble import Ensemble
@@ -18,7 +19,10 @@ from arena.monitor.dashboard import GRAFANA_DASHBOARD
 from arena.monitor.metrics import METRICS, Metric
 from arena.tournament import metering
 from arena.tournament.job import UnitTables
-from arena.tournament.types import SCHEMA
+from arena.tournament.runner import task_name
+from arena.tournament.schedule import build_units
+from arena.tournament.swiss import swiss_schedule
+from arena.tournament.types import SCHEMA, Lineup
 from tests.forecast.test_server import walks
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +68,16 @@ def test_the_dashboard_is_one_that_grafana_10_and_11_load():
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
         assert all('SessionName=~"$SessionName"' in target["expr"] for target in panel["targets"])
+
+
+def test_units_of_a_stage_are_one_bar_that_the_panel_of_units_selects():
+    (selector,) = {found for query in QUERIES for found in re.findall(r'\bName=~"([^"]+)"', query)}
+    agents = [f"agent_{index}" for index in range(6)]
+    schedule = swiss_schedule(agents, ScheduleConfig(format="swiss", rounds=2, seats=3, batch_size=2), 0, range(16))
+    for units, stage in ((schedule.stage(0, None), " round-001"), (build_units([Lineup(0, ("a",))], range(4), 2), "")):
+        assert len(units) > 1
+        assert {task_name("play mine", unit) for unit in units} == {f"play mine{stage}"}
+        assert re.fullmatch(selector, f"play mine{stage}")
 
 
 def test_panels_do_not_cover_each_other():
