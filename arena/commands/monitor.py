@@ -82,6 +82,6 @@ def missing(health: Health) -> Iterator[tuple[str, str]]:
         return  # without it, Ray writes no file that tells Prometheus where to look
     if not scraped:
         config = f"{health.session}/metrics/prometheus/prometheus.yml"
-        yield "to scrape", f"prometheus --config.file={config}"
+        yield "to scrape", f"prometheus --web.listen-address=127.0.0.1:9090 --config.file={config}"
     if not health.has_grafana:
         yield "to chart", "docker compose -f deploy/monitoring/compose.yaml up (Prometheus and Grafana)"

@@ -45,7 +45,7 @@ def test_it_says_what_is_there_and_how_to_start_what_is_not():
         "http://10.0.0.1:8080/metrics, 12 of arena, scraped by nobody",
         "http://10.0.0.2:8080/metrics does not answer",
         "http://localhost:9090 does not answer",
-        "prometheus --config.file=/tmp/ray/session_1/metrics/prometheus/prometheus.yml",
+        "prometheus --web.listen-address=127.0.0.1:9090 --config.file=/tmp/ray/session_1/metrics/prometheus/prometheus.yml",
         "deploy/monitoring/compose.yaml up",
     ):
         assert part in text
