@@ -41,7 +41,7 @@ usage: arena tournament [options]
        arena monitor [--address HOST:PORT]
        arena data check|import PATH [options]
        arena export [options]
-       arena bench env|forecaster|cache|training|cluster|memory [options]
+       arena bench env|forecaster|cache|training|cluster|memory|ranking [options]
 --help after a command tells more"""
 
 

@@ -14,7 +14,8 @@ COMMANDS = ("tournament", "train", "check", "new-agent", "report", "data", "expo
 HEADER = "date,open,high,low,close,volume"
 HELPED = (
     *("data", "data check", "data import", "export", "bench"),
-    *("bench env", "bench forecaster", "bench cache", "bench training", "bench cluster", "bench memory"),
+    *("bench env", "bench forecaster", "bench cache", "bench training", "bench cluster"),
+    *("bench memory", "bench ranking"),
 )
 
 

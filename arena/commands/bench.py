@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Sequence
 
 BAD_INPUT = 2  # exit code
-KINDS = ("env", "forecaster", "cache", "training", "cluster", "memory")
+KINDS = ("env", "forecaster", "cache", "training", "cluster", "memory", "ranking")
 USAGE = f"""\
 usage: arena bench {"|".join(KINDS)} [options]
 --help after a kind tells more"""
