@@ -32,10 +32,12 @@ from arena.tournament.session import play_all
 from arena.tournament.store import write_unit
 from arena.tournament.types import Unit
 
+PARTS = ("overhead", "smallest", "sessions")
 TARGET = 0.05  # of a unit's own work
 LARGE_SEATS, LARGE_BATCH = 16, 128  # of the default tournament
-WARM_UNITS = 2  # per worker: those in which it imports and allocates
-SAMPLE_SECONDS = 2.0
+WARM_UNITS = 1  # per worker: those in which it imports and allocates
+IN_FLIGHT = (256, 4096)  # tasks on their way, between which the cost of waiting is a line
+SAMPLE_SECONDS, MOST_SAMPLES = 1.0, 50  # of a session: taken, and kept in the record
 KEY = b"arena.benchmark"  # of a table's metadata: what its unit took
 
 
@@ -43,6 +45,7 @@ KEY = b"arena.benchmark"  # of a table's metadata: what its unit took
 class ClusterBenchmark:
     """Size of a run."""
 
+    parts: tuple[str, ...] = PARTS
     units: int = 8  # of the default tournament, measured per setting and round
     rounds: int = 2
     workers: tuple[int, ...] = (0, 1, 2)
@@ -63,14 +66,27 @@ class Took(NamedTuple):
 
 
 def benchmark_cluster(run: ClusterBenchmark) -> dict[str, Any]:
-    """All measurements, with the ratio that matters on top."""
+    """The parts that were asked for."""
+    found: dict[str, Any] = {}
+    if "overhead" in run.parts:
+        found |= overhead(run)
+    if "smallest" in run.parts:
+        found |= smallest(run.small_units)
+    if "sessions" in run.parts:
+        found["sessions"] = {
+            f"rows_{seats * batch}": long_session(units, seats, batch)
+            for units, seats, batch in ((run.session_units, 1, 1), (run.large_units, LARGE_SEATS, LARGE_BATCH))
+        }
+    return found | {"hardware": describe_machine("cpu"), "versions": versions(), "command": command()}
+
+
+def overhead(run: ClusterBenchmark) -> dict[str, Any]:
+    """What Ray adds to units of the default size, with the ratio that matters on top."""
     default = make_plan(default_config(run.units, max(run.workers)))
     measured: dict[int, list[dict[str, Any]]] = {workers: [] for workers in run.workers}
     for _ in range(run.rounds):
         for workers in run.workers:  # in turn, as the speed of a shared machine changes
             measured[workers].append(measure(default, workers, run.units, run.idle_seconds))
-    small = make_plan(small_config(2 * run.small_units))
-    scheduling = {str(workers): measure(small, workers, run.small_units, 0.0) for workers in (0, 1)}
     overheads = [found["overhead"] for workers, rounds in measured.items() if workers for found in rounds]
     return {
         "overhead": statistics.median(overheads),
@@ -85,21 +101,23 @@ def benchmark_cluster(run: ClusterBenchmark) -> dict[str, Any]:
             **stored_bytes(default),
         },
         "runs": {str(workers): rounds for workers, rounds in measured.items()},
-        "smallest_unit": {
-            "cpu_ms": {workers: 1e3 * found["cpu_seconds_per_unit"] for workers, found in scheduling.items()},
-            "ray_cpu_ms": 1e3
-            * (scheduling["1"]["cpu_seconds_per_unit"] - scheduling["1"]["play_cpu_seconds_per_unit"]),
-            "throughput_per_second": {w: run.small_units / found["seconds"] for w, found in scheduling.items()},
-            "round_trip_ms": round_trip(small, run.small_units),
-        },
-        "sessions": {
-            "rows_1": long_session(run.session_units, 1, 1),
-            f"rows_{LARGE_SEATS * LARGE_BATCH}": long_session(run.large_units, LARGE_SEATS, LARGE_BATCH),
-        },
         "measure": "overhead: CPU time of driver, workers and Ray's daemons outside the play of units, over that in it",
-        "hardware": describe_machine("cpu"),
-        "versions": versions(),
-        "command": command(),
+    }
+
+
+def smallest(units: int) -> dict[str, Any]:
+    """What sending a unit costs that hardly computes, and waiting for one among many."""
+    plan = make_plan(small_config(2 * units))
+    ray = measure(plan, 1, units, 0.0)
+    return {
+        "smallest_unit": {
+            "play_cpu_ms": 1e3 * ray["play_cpu_seconds_per_unit"],
+            "ray_cpu_ms": 1e3 * (ray["cpu_seconds_per_unit"] - ray["play_cpu_seconds_per_unit"]),
+            **{f"{kind}_cpu_ms": 1e3 * cpu for kind, cpu in ray["overhead_cpu_seconds_per_unit"].items()},
+            "units_per_second": units / ray["seconds"],
+            "round_trip_ms": round_trip(plan, units),
+        },
+        "wait_cpu_seconds": wait_cost(),
     }
 
 
@@ -166,13 +184,40 @@ def stored_bytes(plan: Plan) -> dict[str, int]:
 def round_trip(plan: Plan, units: int) -> dict[str, float]:
     """Milliseconds from submitting a unit that hardly computes to having its tables, one at a time."""
     with player(plan.job, RayConfig(workers=1), len(plan.units), "benchmark") as play:
-        took(play(plan.units[:WARM_UNITS]))
+        list(play(plan.units[:WARM_UNITS]))
         seconds = []
         for unit in plan.units[WARM_UNITS : WARM_UNITS + units]:
             start = time.perf_counter()
-            took(play([unit]))
+            list(play([unit]))
             seconds.append(time.perf_counter() - start)
     return {name: 1e3 * float(np.quantile(seconds, level)) for name, level in (("p50", 0.5), ("p95", 0.95))}
+
+
+def wait_cost() -> dict[str, float]:
+    """CPU seconds of the driver to take one result while so many tasks are on their way, as `ray.wait` looks at all."""
+    seconds = {}
+    with runner.started(RayConfig(workers=1), 1) as ray:
+        nothing = ray.remote(_nothing)
+        ray.get(nothing.remote())
+        for in_flight in IN_FLIGHT:
+            running = {nothing.remote() for _ in range(in_flight)}
+            start = time.process_time()
+            for _ in range(min(IN_FLIGHT)):
+                (done,), _ = ray.wait(list(running), num_returns=1)
+                running.remove(done)
+                ray.get(done)
+            seconds[in_flight] = (time.process_time() - start) / min(IN_FLIGHT)
+            ray.get(list(running))
+    few, many = IN_FLIGHT
+    return {
+        f"at_{few}": seconds[few],
+        f"at_{many}": seconds[many],
+        "per_in_flight": (seconds[many] - seconds[few]) / (many - few),
+    }
+
+
+def _nothing() -> None:
+    """A task."""
 
 
 def long_session(units: int, seats: int, batch_size: int) -> dict[str, Any]:
@@ -190,7 +235,12 @@ def long_session(units: int, seats: int, batch_size: int) -> dict[str, Any]:
         finally:
             stop.set()
             watcher.join()
-    return {"units": units, "rows": seats * batch_size, "per_unit": slopes(samples), "samples": samples}
+    return {
+        "units": units,
+        "rows": seats * batch_size,
+        "per_unit": slopes(samples),
+        "samples": samples[:: 1 + len(samples) // MOST_SAMPLES],
+    }
 
 
 def slopes(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -204,7 +254,7 @@ def slopes(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.polyfit(done, [sample[name] for sample in late], 1)[0]) for name in columns}
 
 
-def play_timed(references: Sequence[Any], unit: Unit) -> UnitTables:
+def play_timed(references: Any, unit: Unit) -> UnitTables:
     """In a worker: play, and say in the table's metadata what that took."""
     return _timed(lambda: play_remote(references, unit))
 
@@ -224,14 +274,13 @@ def took(played: Iterable[tuple[Unit, UnitTables]]) -> list[Took]:
 @contextmanager
 def timed_plays() -> Iterator[None]:
     """Have the runner's plays timed."""
-    originals = {name: getattr(runner, name) for name in ("IN_WORKER", "play_unit")}
+    work, play = runner.IN_WORKER, runner.play_unit
     runner.IN_WORKER = (__name__, play_timed.__name__)
     runner.play_unit = _play_unit_timed
     try:
         yield
     finally:
-        for name, original in originals.items():
-            setattr(runner, name, original)
+        runner.IN_WORKER, runner.play_unit = work, play
 
 
 def _timed(play: Any) -> UnitTables:
@@ -259,4 +308,5 @@ def _watch(run: Path, units: int, samples: list[dict[str, float]], stop: Event) 
         for usage in process_tree(os.getpid()).values():
             sample[f"{usage.kind}_bytes"] += usage.own_bytes
             sample[f"{usage.kind}_cpu_seconds"] += usage.cpu_seconds
+        sample[f"{DRIVER}_cpu_seconds"] -= time.thread_time()  # of this thread, whose looks are not the driver's work
         samples.append(sample)

@@ -1,11 +1,12 @@
 """A discrete-event model of a tournament on a cluster: when it is done, and who waited for whom.
 
-It plays the loop of `arena.tournament.runner`: the driver, one thread, submits units while fewer than
+It plays the loop of `arena.cluster.tasks`: the driver, one thread, submits units while fewer than
 QUEUED_PER_WORKER per worker are on their way, and otherwise collects one that is done. Every worker plays one unit at a
 time, first come, first served. Nodes come after a delay, may be slow, and may be lost with all that plays on them; Ray
 then plays those units again on other workers.
 
     submit, collect  the driver's time for one unit [s]: sending it; taking, storing, logging and counting its tables
+    look             the driver's time for each unit on its way when it collects one: Ray looks at all of them [s]
     dispatch         from sent to begun on a free worker [s]; costs nobody's time
     play             a worker's time for one unit [s], drawn from measured ones
 """
@@ -17,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arena.tournament.runner import NUM_RETRIES, QUEUED_PER_WORKER
+from arena.cluster.tasks import QUEUED_PER_WORKER
+from arena.tournament.runner import NUM_RETRIES
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Costs:
     submit: float
     collect: float
     dispatch: float
+    look: float = 0.0
     in_order: bool = False
 
 
@@ -121,7 +124,7 @@ class _Model:
             self.on_way += 1
             self._busy(self.costs.submit, "sent", self.waiting.popleft())
         elif self.done:
-            self._busy(self.costs.collect, "stored", self.done.popleft())
+            self._busy(self.costs.collect + self.costs.look * self.on_way, "stored", self.done.popleft())
 
     def _busy(self, seconds: float, kind: str, unit: _Unit) -> None:
         self.driver_free = False

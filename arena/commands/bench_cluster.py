@@ -21,6 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=description(__doc__, arguments, SCRIPT, COMMAND),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=("overhead", "smallest", "sessions"),
+        default=["overhead", "smallest", "sessions"],
+        help="what Ray adds to a unit; to one that hardly computes; what units of a long run add to driver and workers "
+        "(default all)",
+    )
     parser.add_argument("--units", type=int, default=8, help="of the default size, per setting and round (default 8)")
     parser.add_argument("--rounds", type=int, default=2, help="(default 2)")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], metavar="W", help="(default 0 1 2)")
@@ -41,25 +49,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from arena.benchmark.cluster import ClusterBenchmark, benchmark_cluster
 
     size = {key: value for key, value in vars(options).items() if key != "json"}
-    run = ClusterBenchmark(**size | {"workers": tuple(options.workers)})
-    print(
-        f"{run.rounds} rounds of {run.units} units of the default tournament with {', '.join(map(str, run.workers))} "
-        f"workers; {run.small_units} of the smallest; {run.session_units} of those into a run folder",
-        flush=True,
-    )
+    run = ClusterBenchmark(**size | {"workers": tuple(options.workers), "parts": tuple(options.parts)})
+    if "overhead" in run.parts:
+        numbers = ", ".join(map(str, run.workers))
+        print(f"{run.rounds} rounds of {run.units} units of the default tournament with {numbers} workers", flush=True)
+    if "smallest" in run.parts:
+        print(f"{run.small_units} of the smallest units", flush=True)
+    if "sessions" in run.parts:
+        print(f"{run.session_units} of the smallest units into a run folder", flush=True)
     try:
         result = benchmark_cluster(run)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    smallest, per_unit = result["smallest_unit"], result["sessions"]["rows_1"]["per_unit"]
-    print(
-        f"overhead of Ray {result['overhead']:.1%} of a unit's work, target {result['target']:.0%} "
-        f"{'reached' if result['reached'] else 'missed'}; a unit that hardly computes costs "
-        f"{smallest['ray_cpu_ms']:.1f} ms of CPU and {smallest['round_trip_ms']['p50']:.1f}"
-        f" ms there and back; each stored unit adds {per_unit['driver_bytes']:,.0f} bytes to the driver and "
-        f"{per_unit['worker_bytes']:,.0f} to the worker"
-    )
+    if "overhead" in run.parts:
+        print(
+            f"overhead of Ray {result['overhead']:.1%} of a unit's work, target {result['target']:.0%} "
+            f"{'reached' if result['reached'] else 'missed'}"
+        )
+    if "smallest" in run.parts:
+        smallest = result["smallest_unit"]
+        print(
+            f"a unit that hardly computes costs {smallest['ray_cpu_ms']:.1f} ms of CPU, and is back after "
+            f"{smallest['round_trip_ms']['p50']:.1f} ms"
+        )
+    for session in result.get("sessions", {}).values():
+        print(
+            f"a stored unit of {session['rows']} rows adds {session['per_unit']['driver_bytes']:,.0f} bytes to the "
+            f"driver, {session['per_unit']['worker_bytes']:,.0f} to the worker, and takes "
+            f"{1e3 * session['per_unit']['driver_cpu_seconds']:.1f} ms of the driver"
+        )
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(result, indent=2) + "\n")

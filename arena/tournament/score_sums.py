@@ -49,7 +49,7 @@ class ScoreSums:
         have = np.array(self._sums.shape[1:])
         if (needed <= have).all():
             return
-        room = np.where(needed <= have, have, 2 * needed)
+        room = np.where(needed <= have, have, needed + needed // 4)
         self._sums = np.pad(self._sums, ((0, 0), *((0, more) for more in room - have)))
 
 

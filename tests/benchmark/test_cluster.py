@@ -56,7 +56,8 @@ def test_in_this_process_nothing_is_added():
     assert all(play["table_bytes"] > 0 for play in found["plays"])
     assert sum(play["cpu_seconds"] for play in found["plays"]) == pytest.approx(6 * found["play_cpu_seconds_per_unit"])
     assert found["cpu_seconds_per_unit"] > 0.5 * found["play_cpu_seconds_per_unit"]  # /proc counts in hundredths
-    assert (runner.play_unit, runner.IN_WORKER[1]) == (cluster.play_unit, cluster.play_remote.__name__), "put back"
+    assert runner.play_unit is cluster.play_unit, "put back"
+    assert (cluster.play_remote.__module__, cluster.play_remote.__name__) == runner.IN_WORKER
 
 
 @pytest.mark.slow
@@ -97,7 +98,11 @@ def test_memory_is_flat_over_ten_thousand_units():
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--units", "0"], "--units is 0"), (["--workers", "0"], "--workers are 0 or more, with one above 0")],
+    [
+        (["--units", "0"], "--units is 0"),
+        (["--workers", "0"], "--workers are 0 or more, with one above 0"),
+        (["--parts", "all"], "invalid choice: 'all'"),
+    ],
 )
 def test_bad_sizes_are_refused(arguments, said, capsys):
     from arena.commands.bench_cluster import main

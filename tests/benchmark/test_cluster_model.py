@@ -45,6 +45,12 @@ def test_the_driver_bounds_throughput(workers):
     assert found.driver_share == pytest.approx(units * 0.05 / found.seconds)
 
 
+def test_looking_at_what_is_on_its_way_bounds_the_workers():
+    """2 * 400 on their way at 0.1 ms each are 80 ms a unit, so 400 workers get no more than 12.5 units a second."""
+    found = simulate(replace(FREE, look=1e-4), Cluster(400, 1), 8000)
+    assert found.seconds == pytest.approx(8000 * 0.08, rel=0.15)
+
+
 def test_time_has_no_unit():
     costs = Costs(play=(3.0, 5.0, 9.0), submit=0.1, collect=0.2, dispatch=0.05)
     twice = Costs(play=(6.0, 10.0, 18.0), submit=0.2, collect=0.4, dispatch=0.1)
