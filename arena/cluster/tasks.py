@@ -1,8 +1,9 @@
 """Results of tasks as they finish: so many on their way as the cluster has room for, and no wait without an end.
 
-A task that is out far longer than all others, once nothing else is left to send, is sent a second time, for a worker
-may hang that Ray takes for alive. The same task gives the same result, so the first to finish is taken, and the other
-is cancelled. Work is never sent a third time.
+A task that is out far longer than all others is late: its worker may hang, which Ray takes for alive, or its node may
+have gone silent with the task. It takes up no room any more, so that others go on, and once nothing else is left to
+send it is sent a second time. The same task gives the same result, so the first to finish is taken, and the other is
+cancelled. Work is never sent a third time.
 """
 
 import time
@@ -124,7 +125,9 @@ def as_they_finish(
     said = ""
     try:
         while waiting or running:
-            while waiting and len(running) < room.in_flight:
+            late = _late(running, longest)
+            most = room.in_flight + min(len(late), room.in_flight)
+            while waiting and len(running) < most:
                 number = waiting.popleft()
                 running[submit(known[number])] = _Try(number, time.monotonic())
             done, _ = ray.wait(list(running), num_returns=1, timeout=TICK_SECONDS)
@@ -133,11 +136,10 @@ def as_they_finish(
                 if lack and not said:
                     say(lack)
                 said = lack
-                if not waiting and longest is not None:
-                    for number in _late(running, longest, room.in_flight - len(running)):
-                        if number not in twice:
-                            twice.add(number)
-                            running[submit(known[number])] = _Try(number, time.monotonic())
+                again = [] if waiting else [number for number in late if number not in twice]
+                for number in again[: max(0, most - len(running))]:
+                    twice.add(number)
+                    running[submit(known[number])] = _Try(number, time.monotonic())
                 continue
             for reference in done:
                 finished = running.pop(reference)
@@ -158,11 +160,14 @@ def as_they_finish(
             _cancel(ray, reference)
 
 
-def _late(running: dict[Any, _Try], longest: float, room: int) -> list[int]:
-    """Numbers of items that are out too long, the longest out first; no more than there is room for."""
+def _late(running: dict[Any, _Try], longest: float | None) -> list[int]:
+    """Numbers of items that are out too long, the longest out first; none before one has shown how long that is."""
+    if longest is None:
+        return []
     limit = time.monotonic() - LATE_FACTOR * longest - LATE_SECONDS
-    late = sorted((each.begun, each.number) for each in running.values() if each.begun < limit)
-    return [number for _, number in late[: max(room, 0)]]
+    return [
+        number for _, number in sorted((each.begun, each.number) for each in running.values() if each.begun < limit)
+    ]
 
 
 def _cancel(ray: ModuleType, reference: Any) -> None:

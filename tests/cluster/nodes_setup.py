@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import ray
 import yaml
 from ray.cluster_utils import Cluster
@@ -88,6 +90,21 @@ class Nodes:
     def kill(self, node) -> None:
         """As if its machine lost power."""
         self.cluster.remove_node(node, allow_graceful=False)
+
+    @contextmanager
+    def stopped(self, node):
+        """All processes of the node stand still, as on a machine that swaps or is cut off; they are killed after."""
+        roots = [psutil.Process(each.process.pid) for kind in node.all_processes.values() for each in kind]
+        processes = {process.pid: process for root in roots for process in [root, *root.children(recursive=True)]}
+        for process in processes.values():
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes.values():
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self.kill(node)
 
     def drive(self, *arguments: object, script: str = "tournament.py", **options: str) -> subprocess.Popen:
         """A driver on the head's machine."""

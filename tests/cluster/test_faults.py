@@ -129,10 +129,22 @@ def test_a_process_that_hangs_does_not_hold_up_the_end(make_nodes, tmp_path, exp
         with suppress(ProcessLookupError):
             os.kill(int(hung.read_text()), signal.SIGKILL)
     assert digest_of(tmp_path / "runs") == expected
-    events = [json.loads(line) for line in (tmp_path / "runs/0001-faults/log.jsonl").read_text().splitlines()]
-    at = sorted(event["seconds"] for event in events if event["event"] == "unit")
+    at = unit_times(tmp_path / "runs" / "0001-faults")
     # Three times the longest, which began with the start of a worker, and ten seconds.
     assert at[-1] - at[-2] < 3 * at[0] + 10 + 20
+
+
+def test_a_node_that_stands_still_does_not_hold_up_the_end(make_nodes, tmp_path, expected):
+    """Ray takes the node for dead after a while, yet what it had sent there is not heard of for minutes."""
+    nodes = make_nodes(2)
+    driver = nodes.drive("--config", write_config(tmp_path, UNIT), "--out", tmp_path / "runs")
+    wait_for_units(tmp_path / "runs" / "0001-faults", 5, driver)
+    begun = time.monotonic()
+    with nodes.stopped(next(iter(nodes.cluster.worker_nodes))):
+        said_at_the_end(driver)
+    first = unit_times(tmp_path / "runs" / "0001-faults")[0]
+    assert time.monotonic() - begun < 3 * first + 10 + 120, "as stated, and some time to play the others"
+    assert digest_of(tmp_path / "runs") == expected
 
 
 @pytest.mark.parametrize("end", ["job stop", "ctrl-c", "killed"])
@@ -159,3 +171,9 @@ def test_what_ends_a_driver_leaves_nothing_behind_and_can_be_gone_on_with(make_n
     said_at_the_end(nodes.drive("--resume", run))
     assert digest_of(run.parent) == expected
     idle(nodes.address)
+
+
+def unit_times(run):
+    """When each unit was stored, from the start [s]."""
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return sorted(event["seconds"] for event in events if event["event"] == "unit")

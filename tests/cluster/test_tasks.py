@@ -110,6 +110,20 @@ def test_a_task_that_hangs_is_sent_once_more_and_bounds_the_wait(clock, stuck):
     assert clock.now - last_of_others <= bound
 
 
+def test_hanging_tasks_do_not_keep_the_others_from_being_sent(clock):
+    """As when a node goes silent on which all that may be out at a time have landed."""
+    stuck = {1, 2, 3, 4}
+    ray = FakeRay(clock, lambda item, attempt: HANGS if item in stuck and attempt == 0 else 2.0, workers=6)
+    found, outstanding = [], 0
+    for item, _ in as_they_finish(ray, ray.submit, range(30), FixedRoom(4)):
+        found.append(item)
+        outstanding = max(outstanding, len(ray.sent) - len(ray.cancelled) - len(found))
+    assert sorted(found) == list(range(30))
+    assert set(found[-4:]) == stuck, "last, as they are sent again when nothing else is left"
+    assert {item for item in ray.sent if ray.sent.count(item) > 1} == stuck
+    assert outstanding <= 2 * 4
+
+
 def test_a_second_try_that_hangs_too_is_not_sent_again(clock):
     ray = FakeRay(clock, lambda item, attempt: (500.0 if attempt == 0 else HANGS) if item == 1 else 2.0, workers=3)
     assert dict(as_they_finish(ray, ray.submit, range(3), FixedRoom(6)))[1] == "result of 1"
