@@ -126,7 +126,7 @@ def as_they_finish(
     try:
         while waiting or running:
             late = _late(running, longest)
-            most = room.in_flight + min(len(late), room.in_flight)
+            most = room.in_flight + len(late)
             while waiting and len(running) < most:
                 number = waiting.popleft()
                 running[submit(known[number])] = _Try(number, time.monotonic())

@@ -124,6 +124,24 @@ def test_hanging_tasks_do_not_keep_the_others_from_being_sent(clock):
     assert outstanding <= 2 * 4
 
 
+def test_a_cluster_that_has_shrunk_while_all_hangs_goes_on(clock):
+    """The tasks of the node that is gone are more than the rest has room for."""
+
+    class Shrinking:
+        in_flight = 6
+
+        def lacks(self):
+            return ""
+
+    room, stuck = Shrinking(), set(range(1, 7))
+    ray = FakeRay(clock, lambda item, attempt: HANGS if item in stuck and attempt == 0 else 2.0, workers=7)
+    found = []
+    for item, _ in as_they_finish(ray, ray.submit, range(20), room):
+        found.append(item)
+        room.in_flight = 2
+    assert sorted(found) == list(range(20))
+
+
 def test_a_second_try_that_hangs_too_is_not_sent_again(clock):
     ray = FakeRay(clock, lambda item, attempt: (500.0 if attempt == 0 else HANGS) if item == 1 else 2.0, workers=3)
     assert dict(as_they_finish(ray, ray.submit, range(3), FixedRoom(6)))[1] == "result of 1"
