@@ -100,6 +100,7 @@ def tournament():
         f"{run['start_cpu_seconds']:.0f} s of CPU",
         *(f"{run['overhead']:.1%} with {workers}" for workers, (run, *_) in cluster["runs"].items() if workers != "0"),
         f"{run['seconds'] / run['units']:.0f} s by the clock",
+        " / ".join(f"{run['cpu_seconds_per_unit']:.2f}" for (run, *_) in cluster["runs"].values()) + " s of CPU",
         f"{smallest['ray_cpu_ms']:.0f} ms of CPU",
         f"{smallest['round_trip_ms']['p50']:.0f} ms",
         f"{run['idle_cpu_per_second']:.1%} of a core",
