@@ -67,7 +67,7 @@ def test_in_this_process_nothing_is_added():
 def test_the_script_measures(tmp_path):
     path = tmp_path / "cluster.json"
     size = ("--units", 1, "--rounds", 1, "--workers", 0, 1, "--idle-seconds", 1, "--small-units", 30)
-    size += ("--session-units", 800, "--large-units", 60, "--json", path)
+    size += ("--session-units", 800, "--large-units", 150, "--json", path)
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "benchmark_cluster.py"), *map(str, size)],
         capture_output=True,
