@@ -172,5 +172,7 @@ def _late(running: dict[Any, _Try], longest: float | None) -> list[int]:
 
 def _cancel(ray: ModuleType, reference: Any) -> None:
     """End the task, its process included; Ray does not send it again."""
+    if not ray.is_initialized():  # who left late has nothing to end, and ray.cancel would start another Ray
+        return
     with suppress(Exception):  # it may be done, or its node gone
         ray.cancel(reference, force=True)

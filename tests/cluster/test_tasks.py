@@ -30,7 +30,7 @@ class FakeRay:
 
     def __init__(self, clock, seconds, workers):
         self.clock, self.seconds, self.workers = clock, seconds, workers
-        self.sent, self.cancelled, self.ends = [], [], {}
+        self.sent, self.cancelled, self.ends, self.is_up = [], [], {}, True
         self.resources, self.alive = {"CPU": workers}, [{"Alive": True, "Resources": {"CPU": workers}}]
 
     def submit(self, item):
@@ -60,6 +60,9 @@ class FakeRay:
         assert force
         self.cancelled.append(reference)
         self.ends[reference] = 0.0
+
+    def is_initialized(self):
+        return self.is_up
 
     def cluster_resources(self):
         return self.resources
@@ -162,6 +165,16 @@ def test_leaving_cancels_what_runs(clock):
     assert next(results)[0] == 0
     results.close()
     assert {item for item, _ in ray.cancelled} == {1, 2, 3}
+
+
+def test_leaving_after_ray_has_ended_starts_no_other(clock):
+    """ray.cancel would: and at the end of a process that hangs."""
+    ray = FakeRay(clock, lambda item, attempt: 1.0 + item, workers=4)
+    results = as_they_finish(ray, ray.submit, range(10), FixedRoom(4))
+    next(results)
+    ray.is_up = False
+    results.close()
+    assert ray.cancelled == []
 
 
 def test_what_ray_gives_up_is_named(clock):
