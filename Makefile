@@ -14,7 +14,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 # One thread per process: pytest and Ray already use one process per core.
 ONE_THREAD := OMP_NUM_THREADS=1
-PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup
+# A file stays in one process, so that its fixtures, such as a Ray, are made once.
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: setup tournament test test-slow lint bench
 .DEFAULT_GOAL := tournament

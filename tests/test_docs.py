@@ -53,7 +53,7 @@ PAGES = [
     pytest.param(
         "train.md",
         ["runs/0001-smoke/policy.pt", "runs/0001-smoke/plots/learning.png", "runs/0002-field/report.html"],
-        marks=[pytest.mark.ray, pytest.mark.xdist_group("ray")],
+        marks=[pytest.mark.ray],
     ),
     pytest.param(
         "ranking.md",

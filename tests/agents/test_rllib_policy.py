@@ -25,7 +25,7 @@ from arena.tournament.types import OK
 from arena.training.rl_module import module_spec
 from arena.training.rllib_config import make_rllib_config
 
-of_algorithms = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+of_algorithms = [pytest.mark.ray]
 
 ASSETS, P, S = 3, 13, 8
 OBS_DIM = P * ASSETS + S
@@ -167,7 +167,11 @@ class TestCheckpoints:
         monkeypatch.chdir(folder)
         assert resolve_spec("rllib:stock_reach@trader_0") == f"rllib:{folder / 'stock_reach'}@trader_0"
         config = TournamentConfig(
-            agents=({"agent": "rllib:stock_reach@trader_0", "name": "ppo"}, {"agent": "rllib:tensor", "name": "tensor"})
+            data={"num_assets": ASSETS},
+            agents=(
+                {"agent": "rllib:stock_reach@trader_0", "name": "ppo"},
+                {"agent": "rllib:tensor", "name": "tensor"},
+            ),
         )
         entrants = make_plan(config).job.entrants
         assert entrants["ppo"].agent == f"rllib:{folder / 'stock_reach'}@trader_0"

@@ -68,7 +68,9 @@ def test_it_enters_a_match_and_a_tournament(models, play_match, monkeypatch):
     assert (rows.loc["mine", "turnover"] > 0).all()
     monkeypatch.chdir(folder)
     assert resolve_spec("sb3:PPO.zip") == f"sb3:{folder / 'PPO.zip'}"
-    config = TournamentConfig(agents=({"agent": "sb3:PPO.zip", "name": "ppo"}, {"agent": "cash"}))
+    config = TournamentConfig(
+        data={"num_assets": ASSETS}, agents=({"agent": "sb3:PPO.zip", "name": "ppo"}, {"agent": "cash"})
+    )
     assert make_plan(config).job.entrants["ppo"].agent == f"sb3:{folder / 'PPO.zip'}"
 
 

@@ -62,7 +62,6 @@ def test_in_this_process_nothing_is_added():
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
 @LINUX
 def test_the_script_measures(tmp_path):
     path = tmp_path / "cluster.json"
@@ -87,7 +86,6 @@ def test_the_script_measures(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(3000)
 @LINUX
 def test_memory_is_flat_over_ten_thousand_units():

@@ -52,7 +52,6 @@ def test_time_counts_once_and_for_the_inner_of_two():
 
 
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
 def test_both_paths_are_measured_on_one_workload(tmp_path):
     workload, record = tmp_path / "tiny.yaml", tmp_path / "record.json"
     workload.write_text(yaml.safe_dump(TINY, sort_keys=False))
@@ -72,7 +71,7 @@ def test_both_paths_are_measured_on_one_workload(tmp_path):
 
 
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
+@pytest.mark.slow
 def test_rollouts_inside_the_learner_are_measured(tmp_path):
     workload, record = tmp_path / "tiny.yaml", tmp_path / "record.json"
     workload.write_text(yaml.safe_dump(TINY, sort_keys=False))

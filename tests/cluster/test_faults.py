@@ -30,7 +30,7 @@ from arena.tournament.plan import make_plan, resolve_paths
 from arena.tournament.run_folder import create_run
 from arena.tournament.session import play_all
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.xdist_group("ray"), pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(3600)]
 
 UNIT = 0.05  # seconds of each of the ten steps of a unit
 

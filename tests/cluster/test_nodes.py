@@ -6,7 +6,7 @@ import re
 import pytest
 from nodes_setup import FIELD, ROOT, digest_of, said_at_the_end, write_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.xdist_group("ray"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 def test_no_processors(make_nodes, tmp_path):

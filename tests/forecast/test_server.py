@@ -278,7 +278,7 @@ def actor(ray_started, name):
     ray_started.kill(handle)
 
 
-on_ray = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+on_ray = [pytest.mark.ray]
 
 
 def until_dead(actor):

@@ -26,7 +26,6 @@ from arena.tournament.types import SCHEMA
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.ray,
-    pytest.mark.xdist_group("ray"),
     pytest.mark.timeout(1200),
     pytest.mark.skipif(
         shutil.which("prometheus") is None, reason="no prometheus here (Debian: apt install prometheus)"

@@ -121,7 +121,6 @@ def test_a_full_disk_is_one_sentence_and_the_command_to_go_on(
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(1200)
 def test_five_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     """SIGKILL of the process that drives, under 0, 1, 2 and 4 workers in turn, each time somewhere on the way."""
@@ -154,7 +153,6 @@ def test_five_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("cause", ["WorkerCrashedError", "OutOfMemoryError"])
 def test_a_unit_that_always_loses_its_process_ends_the_run_with_a_sentence(

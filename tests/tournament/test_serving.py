@@ -19,7 +19,7 @@ from arena.tournament.run_folder import create_run
 from arena.tournament.session import play_all
 from arena.tournament.store import compact, digest
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.ray]
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_ray_and_its_forecast_server_change_nothing(tmp_path, bars):
     ("source", "for_good"),
     [
         ("synthetic", True),
-        ("bars", False),
+        pytest.param("bars", False, marks=pytest.mark.slow),
         pytest.param("synthetic", False, marks=pytest.mark.slow),
         pytest.param("bars", True, marks=pytest.mark.slow),
     ],

@@ -203,8 +203,7 @@ def test_a_finished_run_plays_nothing(survivor):
 
 
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ray_workers_change_nothing_not_even_one_that_dies(tmp_path, workers):
     config = tiny(tmp_path, ray={"workers": workers})
     on_ray, plan, run = played(config)

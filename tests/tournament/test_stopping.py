@@ -154,7 +154,6 @@ def test_a_run_stops_says_so_and_leaves_nothing_beyond(tmp_path) -> None:  # typ
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("workers", [1, 4])
 def test_workers_stop_at_the_same_place(tmp_path, workers: int) -> None:  # type: ignore[no-untyped-def]
     boards = []

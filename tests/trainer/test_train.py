@@ -17,7 +17,7 @@ from arena.trainer.config import load_train_config
 from arena.trainer.loop import algorithm_config, lacking_room
 from arena.trainer.record import EVALUATIONS, PROGRESS, Record, read_rows
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.ray]
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "configs/train/smoke.yaml"
@@ -162,6 +162,7 @@ def test_what_cannot_be_trained_is_said_before_a_folder_is_made(tmp_path, capsys
     assert "no config.yaml there" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_gone_on_from_its_last_checkpoint(tmp_path, field):
     """SIGKILL cannot be heeded: what it leaves is what every crash leaves."""
     command = [sys.executable, str(ROOT / "scripts/train.py")]

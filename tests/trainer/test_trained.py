@@ -38,7 +38,6 @@ def test_alone_in_a_fair_market_it_earns_nothing():
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
 def test_training_in_a_fair_market_finds_lower_costs_and_nothing_else(tmp_path):
     assert main(["train", "--config", "configs/train/fair.yaml", "--run.out", str(tmp_path)]) == 0
     (run,) = tmp_path.iterdir()

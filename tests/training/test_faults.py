@@ -7,7 +7,7 @@ import ray
 from ray.cluster_utils import Cluster
 from rllib_setup import MARKETS, STEPS, assert_same, tensor_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.xdist_group("ray"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
 RUNNERS = 2
 PATIENCE = 200  # iterations; each takes a second or so while a runner is missing

@@ -14,7 +14,7 @@ from arena.training.league import League, LeagueParams
 from arena.training.league_driver import league_step, push, seat_league, seat_module, trained_network
 from arena.training.outcomes import LEARNER, against
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("local_ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 GROUPS, OPPONENTS = 2, 2
 PARAMS = LeagueParams(
@@ -132,6 +132,7 @@ def test_a_snapshot_plays_as_the_learner_did(build, tmp_path):
     torch.testing.assert_close(agent.network(obs.double()), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_runner_that_was_started_anew_gets_the_pool_again(build, tmp_path):
     algorithm = build(league_config(runners=1))
     league = League.open(PARAMS, tmp_path / "league")

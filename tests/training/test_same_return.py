@@ -16,7 +16,7 @@ from arena.training.market_env import EnvParams, MarketEnv
 from arena.training.rewards import RewardParams
 from arena.training.rllib_config import make_rllib_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 
 SEEDS = range(6)
 AGENTS, WARMUP, EPISODE, HELD_OUT = 2, 60, 12, 512

@@ -38,7 +38,7 @@ from arena.training.ppo_loop import make_batch
 from arena.training.rewards import RewardParams
 from arena.training.tensor_runner import TensorEnvRunner
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("local_ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
 def mean_actions(module):
@@ -278,6 +278,7 @@ def test_evaluation_plays_the_mean(build, runners):
     assert np.isfinite(result["episode_return_mean"])
 
 
+@pytest.mark.slow
 def test_training_goes_on_without_a_killed_runner_and_gets_another(build):
     runners = {"num_env_runners": 2, "num_envs_per_env_runner": MARKETS, "rollout_fragment_length": STEPS}
     tolerance = {"restart_failed_env_runners": True, "env_runner_health_probe_timeout_s": 2.0}

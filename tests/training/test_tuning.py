@@ -13,7 +13,7 @@ from ray.tune.registry import register_env
 from arena.training.registration import make_tensor_market
 from arena.training.tuning import finite, grid, run_grid, tune_settings
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.ray]
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
 EPISODE, MARKETS, STEPS, ITERATIONS = 6, 8, 4, 3
