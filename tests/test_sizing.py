@@ -87,6 +87,7 @@ def tournament():
     """What a unit, a worker and the driver take."""
     cluster, scale = record("cluster_cpu"), record("cluster_scale")
     run = cluster["runs"]["1"][0]
+    quiet = {int(workers): run for workers, (run,) in record("cluster_quiet_cpu")["runs"].items()}
     rows_1 = record("cluster_sessions_cpu")["sessions"]["rows_1"]["per_unit"]
     smallest = record("cluster_smallest_cpu")["smallest_unit"]
     tables = max(play["table_bytes"] for play in run["plays"])
@@ -100,7 +101,9 @@ def tournament():
         f"{run['start_cpu_seconds']:.0f} s of CPU",
         *(f"{run['overhead']:.1%} with {workers}" for workers, (run, *_) in cluster["runs"].items() if workers != "0"),
         f"{run['seconds'] / run['units']:.0f} s by the clock",
-        " / ".join(f"{run['cpu_seconds_per_unit']:.2f}" for (run, *_) in cluster["runs"].values()) + " s of CPU",
+        ", ".join(f"{quiet[n]['overhead']:.1%} with {n} worker{'s'[: n > 1]}" for n in (1, 2)),
+        f"{quiet[1]['seconds']:.0f} and {quiet[2]['seconds']:.0f} s)",
+        " / ".join(f"{quiet[n]['cpu_seconds_per_unit']:.2f}" for n in (0, 1, 2)) + " s of CPU",
         f"{smallest['ray_cpu_ms']:.0f} ms of CPU",
         f"{smallest['round_trip_ms']['p50']:.0f} ms",
         f"{run['idle_cpu_per_second']:.1%} of a core",
