@@ -15,35 +15,17 @@ protects from, and what it does not.
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from arena.agents.isolated.agent import IsolatedAgent
+from arena.agents.isolated.limits import Isolation as Isolation  # the levels and their means are one import
+from arena.agents.isolated.limits import Level as Level
 from arena.agents.isolated.sandbox import IsolationUnavailable
 from arena.agents.registry import BUILT_IN, SHIPPED, make_agent
 from arena.agents.types import Agent
 
-Level = Literal["none", "process", "sandbox"]
 SUPPORTED = sys.platform == "linux"  # memory limits, sealed memory and the keeper of processes are Linux's
 CODELESS = ("policy", "onnx")  # prefixes of files that hold a network and no Python
-
-
-@dataclass(frozen=True)
-class Isolation:
-    """How an agent is kept apart; the limits mean nothing at level none.
-
-    decision_seconds  wall clock of one decision for all markets of a batch
-    startup_seconds   wall clock of making the agent
-    memory_mb         data of its process
-
-    Verdicts about time depend on the machine, so the limit is far above what a decision takes, and what a match has
-    decided is stored with its rows.
-    """
-
-    level: Level = "none"
-    decision_seconds: float = 10.0
-    startup_seconds: float = 60.0
-    memory_mb: int = 2048
 
 
 def open_agent(

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +13,10 @@ from arena.agents.faults import AgentFault
 from arena.agents.isolated import wire
 from arena.agents.isolated.arrays import Writer
 from arena.agents.isolated.description import checked
+from arena.agents.isolated.limits import Isolation
 from arena.agents.isolated.process import AgentProcess
 from arena.agents.isolated.wire import Kind
 from arena.envs.types import Observation
-
-if TYPE_CHECKING:
-    from arena.agents.isolation import Isolation
 
 
 class IsolatedAgent:
@@ -32,7 +30,7 @@ class IsolatedAgent:
     The oracle's signal is never sent, so `is_cheat` only says that the agent would want it.
     """
 
-    def __init__(self, spec: str, params: Mapping[str, Any], isolation: "Isolation", watched: bool = False):
+    def __init__(self, spec: str, params: Mapping[str, Any], isolation: Isolation, watched: bool = False):
         self._isolation = isolation
         self._params = dict(params)
         sandbox = isolation.level == "sandbox"
