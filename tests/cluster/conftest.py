@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray  # brings the psutil that nodes_setup imports
 
 sys.path.append(str(Path(__file__).parent))  # for nodes_setup
 
@@ -16,7 +17,6 @@ def make_nodes(tmp_path, monkeypatch):
     # The entrypoint of a job is what PATH finds where the head was started.
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    import ray
     from nodes_setup import Nodes
 
     made = []
