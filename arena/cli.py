@@ -18,7 +18,8 @@ from arena.commands.monitor import monitor
 from arena.commands.new_agent import new_agent
 from arena.commands.report import report
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError, load_config, override, with_agents, with_followers
+from arena.config_file import load_config, override, with_agents, with_followers
+from arena.errors import UserError
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 DESCRIPTION = """\
@@ -64,7 +65,7 @@ def tournament(arguments: Sequence[str]) -> int:
         from arena.tournament.command import play
 
         return play(config, run, command)
-    except ConfigError as error:
+    except UserError as error:
         return _refuse(error)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -76,7 +77,7 @@ def train(arguments: Sequence[str]) -> int:
 
     try:
         return command.train(arguments, _command("train", arguments))
-    except ConfigError as error:
+    except UserError as error:
         return _refuse(error)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -108,9 +109,9 @@ def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]
     config = with_followers(config, options.forecaster)
     if config.data.source == "bars":
         if config.data.dir is None:
-            raise ConfigError("the config asks for bars: say where they are with --data DIR")
+            raise UserError("the config asks for bars: say where they are with --data DIR")
         if not config.data.dir.exists():
-            raise ConfigError(f"--data {config.data.dir}: no such file or folder")
+            raise UserError(f"--data {config.data.dir}: no such file or folder")
     if options.control:
         from arena.tournament.controls import control
 
@@ -132,7 +133,7 @@ def _resumed(options: argparse.Namespace, flags: Sequence[str]) -> tuple[Tournam
     others = (options.config, options.data, options.control, *options.agent, *options.forecaster)
     free = {"ray": saved.ray, "mirror": saved.mirror} | ({"out": saved.out} if remote else {})
     if any(others) or config.model_copy(update=free) != saved:
-        raise ConfigError(
+        raise UserError(
             "--resume: a run is finished with the config it began with; only --ray.*, --mirror and, of a URI, --out "
             "may be given"
         )
@@ -146,7 +147,7 @@ def _command(name: str, arguments: Sequence[str]) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    raise ConfigError(f"command line: {message}")
+    raise UserError(f"command line: {message}")
 
 
 def _refuse(error: Exception) -> int:

@@ -13,13 +13,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from arena.config import AgentConfig, TournamentConfig
+from arena.errors import UserError
 
 Place = tuple[str | int, ...]  # keys from the top of the document down to a value
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class ConfigError(ValueError):
-    """A config that cannot be used; the message is for the user as it stands."""
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = (), description: str = "") -> TournamentConfig:
@@ -39,16 +36,16 @@ def read_sections(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
         root = yaml.compose(text, _Loader)
         _refuse_repeated_keys(path, root)
         content = {} if root is None else yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error
+        raise UserError(f"{path}:{line}: not valid YAML: {error.problem}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}:1: expected sections such as `data:` (got {content!r})")
+        raise UserError(f"{path}:1: expected sections such as `data:` (got {content!r})")
     return content, root
 
 
@@ -65,7 +62,7 @@ def validated(model: type[Model], content: dict[str, Any], origin: str, root: ya
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(_sentences(model, error, root, origin)) from error
+        raise UserError(_sentences(model, error, root, origin)) from error
 
 
 def override(config: TournamentConfig, flags: Sequence[str], description: str = "") -> TournamentConfig:
@@ -78,7 +75,7 @@ def override(config: TournamentConfig, flags: Sequence[str], description: str = 
             return tyro.cli(TournamentConfig, default=config, args=list(flags), description=description)
     except SystemExit as error:
         if error.code:
-            raise ConfigError(_flag_mistake(config, flags) or _one_line(complaint.getvalue())) from error
+            raise UserError(_flag_mistake(config, flags) or _one_line(complaint.getvalue())) from error
         raise
 
 
@@ -97,7 +94,7 @@ def _flag_mistake(config: TournamentConfig, flags: Sequence[str]) -> str:
             place[field] = None if value == "None" else value
     try:
         validated(TournamentConfig, content, "command line")
-    except ConfigError as error:
+    except UserError as error:
         return str(error)
     return ""
 
@@ -133,9 +130,7 @@ def _with(config: TournamentConfig, entrants: Sequence[AgentConfig], flag: str) 
     whole = config.model_copy(update={"agents": (*config.agents, *entrants)})
     repeated = [name for name in whole.field if whole.field.count(name) > 1]
     if repeated:
-        raise ConfigError(
-            f"{flag}: two entrants would be named {repeated[0]!r}; rename the file, or list it in a config"
-        )
+        raise UserError(f"{flag}: two entrants would be named {repeated[0]!r}; rename the file, or list it in a config")
     return whole
 
 
@@ -227,7 +222,7 @@ def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
         for key, value in node.value:
             line = key.start_mark.line + 1
             if key.value in seen:
-                raise ConfigError(f"{path}:{line}: {key.value}: key given twice, first in line {seen[key.value]}")
+                raise UserError(f"{path}:{line}: {key.value}: key given twice, first in line {seen[key.value]}")
             seen[key.value] = line
             _refuse_repeated_keys(path, value)
     elif isinstance(node, yaml.SequenceNode):

@@ -12,8 +12,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from arena.cluster.tasks import CannotGoOn
-from arena.config_file import ConfigError, load_config
+from arena.config_file import load_config
+from arena.errors import ResumableError, UserError
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
         from arena.tournament.table_tasks import spread_tables
 
         if config.ray.address != LOCAL and options.device != "cpu":
-            raise ConfigError(f"--device {options.device}: a cluster makes tables on processors; leave one of both out")
+            raise UserError(f"--device {options.device}: a cluster makes tables on processors; leave one of both out")
         check_answers(config.ray.address, f"--ray.address {config.ray.address}")
         plan = make_plan(config)
         forecaster = load_forecaster(options.forecaster, options.device)
@@ -57,7 +57,7 @@ def main() -> int:
             for unit in batches.values():
                 scenarios = unit_scenarios(plan.job, unit)
                 store_tables(rules, forecaster, scenarios, lambda _: progress.advance(task))
-    except (ConfigError, CannotGoOn, ValueError, OSError) as error:
+    except (UserError, ResumableError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"wrote {options.out}")

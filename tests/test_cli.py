@@ -153,7 +153,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path):
     os.kill(process.pid, signal.SIGINT)
     said, trouble = process.communicate(timeout=60)
     assert process.returncode == 130, trouble
-    assert "of 200 units; go on with" in said
+    assert "of 200 batches; go on with" in said
     assert f"--resume {tmp_path}/runs/0001-default" in said
     assert "Traceback" not in said + trouble
     assert len(list(units.glob("*.parquet"))) >= 2

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from arena.config import DEFAULT_FIELD, TournamentConfig
-from arena.config_file import ConfigError, dump_config, load_config, override, read_config
+from arena.config_file import dump_config, load_config, override, read_config
 from arena.envs.presets import PRESETS, preset
+from arena.errors import UserError
 from arena.tournament.plan import match_rules
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -19,7 +20,7 @@ def refusal(tmp_path, text):
     """What is said about a YAML text, without the folder in front."""
     path = tmp_path / "bad.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         read_config(path)
     return str(caught.value).replace(f"{path.parent}/", "")
 
@@ -89,7 +90,7 @@ def test_fair_mode_needs_a_drift_equal_to_the_cash_rate(tmp_path):
 
 
 def test_a_missing_file_is_a_sentence(tmp_path):
-    with pytest.raises(ConfigError, match=r"nothing\.yaml: cannot be read: No such file or directory"):
+    with pytest.raises(UserError, match=r"nothing\.yaml: cannot be read: No such file or directory"):
         read_config(tmp_path / "nothing.yaml")
 
 
@@ -138,7 +139,7 @@ def test_flags_change_fields_of_the_file():
     ],
 )
 def test_a_refused_flag_is_one_sentence(flags, said):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         override(TournamentConfig(), flags)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)

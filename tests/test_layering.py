@@ -33,7 +33,7 @@ APPLICATION = (
 )
 LAYER_0 = (
     *("arena.config", "arena.config_fields", "arena.config_file", "arena.config_schedule"),
-    *("arena.cuda_graph", "arena.metrics"),
+    *("arena.cuda_graph", "arena.errors", "arena.metrics"),
 )
 
 # Third-party packages that may be imported when the module is (imports inside functions may be more).

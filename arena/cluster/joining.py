@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import arena
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.monitor.dashboard import provision
 from arena.monitor.logs import json_workers
 
@@ -23,7 +23,7 @@ TOKEN = "RAY_AUTH_TOKEN, or a file that RAY_AUTH_TOKEN_PATH names, else ~/.ray/a
 
 
 def join(address: str, own: Mapping[str, Any], *, flag: str = "--ray.address", ship_arena: bool = False) -> ModuleType:
-    """The module `ray`, connected; ConfigError says what is in the way.
+    """The module `ray`, connected; UserError says what is in the way.
 
     address     local, auto, host:port or ray://host:port
     own         further arguments of ray.init for a Ray of our own; a cluster has its own mind about them
@@ -49,11 +49,11 @@ def join(address: str, own: Mapping[str, Any], *, flag: str = "--ray.address", s
         with _quiet_stderr():
             ray.init(address=address, **settings)
     except ray.exceptions.AuthenticationError as error:
-        raise ConfigError(f"{where}: the cluster asks for a token and there is none; give {TOKEN}") from error
+        raise UserError(f"{where}: the cluster asks for a token and there is none; give {TOKEN}") from error
     except ConnectionError as error:
-        raise ConfigError(_not_joined(where, address)) from error
+        raise UserError(_not_joined(where, address)) from error
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"{where}: {_reason(str(error))}") from error
+        raise UserError(f"{where}: {_reason(str(error))}") from error
     return ray
 
 
@@ -81,7 +81,7 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 def check_answers(address: str, where: str) -> None:
-    """ConfigError unless somebody listens there: Ray itself would try for a minute, and then end the process."""
+    """UserError unless somebody listens there: Ray itself would try for a minute, and then end the process."""
     if address == AUTO:
         address = os.environ.get("RAY_ADDRESS", AUTO)
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
@@ -90,7 +90,7 @@ def check_answers(address: str, where: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except OSError as error:
-        raise ConfigError(
+        raise UserError(
             f"{where}: nobody answers at {host}:{port} ({error}); a head node's ports are 6379, and 10001 for ray://, "
             "unless `ray start` was told others"
         ) from error

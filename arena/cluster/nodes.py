@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from arena.cluster import entry
-from arena.config_file import ConfigError
+from arena.errors import UserError
 
 LOOK_SECONDS = 120.0  # that all nodes may take to answer; one that does not is left to the work itself
 
 
 def check_nodes(ray: ModuleType, paths: Sequence[str], where: str) -> None:
-    """ConfigError names a node that differs from this process, or on which a file or folder is lacking.
+    """UserError names a node that differs from this process, or on which a file or folder is lacking.
 
     paths  as the work names them: absolute, or relative to the folder in which workers run
     where  what the user said, to begin the sentence with
@@ -30,4 +30,4 @@ def check_nodes(ray: ModuleType, paths: Sequence[str], where: str) -> None:
         except ray.exceptions.RayError:  # the node has gone: no other is any worse for it
             continue
         if problem:
-            raise ConfigError(f"{where}: {problem}")
+            raise UserError(f"{where}: {problem}")

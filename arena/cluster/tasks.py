@@ -13,6 +13,8 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
+from arena.errors import ResumableError
+
 LATE_FACTOR, LATE_SECONDS = 3.0, 10.0  # a task is late after this many times the longest so far, and some seconds
 TICK_SECONDS = 1.0  # between two looks at what is late and what room there is
 LOOK_SECONDS = 5.0  # for which the size of a cluster is believed
@@ -23,11 +25,7 @@ Item = TypeVar("Item")
 Finished = Generator[tuple[Item, Any], None, None]
 
 
-class CannotGoOn(RuntimeError):
-    """What is finished is kept, and another try may do better: elsewhere, or with others."""
-
-
-class NoRoom(CannotGoOn):
+class NoRoom(ResumableError):
     """No node of the cluster can hold a task, and none came."""
 
 

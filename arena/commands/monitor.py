@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.monitor.cluster import DISABLED, Health, look
 from arena.monitor.dashboard import TOKEN_HINT, place_grafana_dashboard
 
@@ -41,7 +41,7 @@ def monitor(arguments: Sequence[str]) -> int:
         return 0
     try:
         health = look(options.address)
-    except ConfigError as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return NO_CLUSTER
     for name, value in lines(health):

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from arena.config_file import ConfigError, read_config
+from arena.config_file import read_config
+from arena.errors import UserError
 
 BAD_INPUT = 2  # exit code
 DESCRIPTION = """\
@@ -28,13 +29,13 @@ def report(arguments: Sequence[str]) -> int:
         if len(runs) > 1:
             written = write_comparison(runs, options.out or first.absolute().parent / "comparison.html")
         elif options.out:
-            raise ConfigError("--out: only of a comparison; the report of one run lies in its folder")
+            raise UserError("--out: only of a comparison; the report of one run lies in its folder")
         else:
             written = rewrite(first)
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return BAD_INPUT
-    except ConfigError as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     print(written)

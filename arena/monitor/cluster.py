@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arena.cluster.joining import CLIENT, join
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.monitor.metrics import PREFIX
 
 TIMEOUT = 5.0  # seconds that anything may take to answer
@@ -44,12 +44,12 @@ class Health(NamedTuple):
 
 
 def look(address: str = "auto") -> Health:
-    """The health of a cluster; ConfigError says in a sentence why there is none at this address.
+    """The health of a cluster; UserError says in a sentence why there is none at this address.
 
     address  host:port of its head node; auto: RAY_ADDRESS, or the one that runs on this machine
     """
     if address.startswith(CLIENT):
-        raise ConfigError(f"--address {address}: expected host:port of the head node")
+        raise UserError(f"--address {address}: expected host:port of the head node")
     prometheus = os.environ.get("RAY_PROMETHEUS_HOST", PROMETHEUS).rstrip("/")
     grafana = os.environ.get("RAY_GRAFANA_HOST", GRAFANA).rstrip("/")
     with _joined(address) as context:

@@ -25,7 +25,7 @@ FORMATS = {
 
 
 def play(config: TournamentConfig, run: Path | None, command: str) -> int:
-    """Returns the exit code; ConfigError says what cannot be used.
+    """Returns the exit code; UserError says what cannot be used.
 
     run      to finish; None: a new one
     command  the words that began it
@@ -68,10 +68,11 @@ def play(config: TournamentConfig, run: Path | None, command: str) -> int:
 
 
 def _play_run(config: TournamentConfig, plan: "Plan", run: Path, console: Any, mirror: "Mirror | None") -> int:
+    from arena.errors import IncompleteRun, RunInterrupted
     from arena.tournament import wording
     from arena.tournament.outcome import rank, write_outcome
     from arena.tournament.report import leaderboard_table
-    from arena.tournament.session import Interrupted, Unfinished, play_all
+    from arena.tournament.session import play_all
     from arena.tournament.store import NotStored, why
 
     again = f"python scripts/tournament.py --resume {shlex.quote(str(run))}"
@@ -79,14 +80,14 @@ def _play_run(config: TournamentConfig, plan: "Plan", run: Path, console: Any, m
         again += f"\nor, on any machine, with\n  python scripts/tournament.py --resume {shlex.quote(mirror.uri)}"
     try:
         play_all(config, plan, run, console, mirror)
-    except Interrupted as stop:
+    except RunInterrupted as stop:
         console.print()
         if stop.num_done:
             console.print(leaderboard_table(rank(run, plan, config.seed)))
         _put_the_rest(mirror)
         console.print(f"\n{stop}; go on with\n  {again}", markup=False, soft_wrap=True)
         return INTERRUPTED
-    except Unfinished as stop:
+    except IncompleteRun as stop:
         _put_the_rest(mirror)
         return _fail(str(stop), again)
     console.print()

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from arena.config import BPS, AgentConfig, TournamentConfig
-from arena.config_file import ConfigError
 from arena.envs.presets import preset
+from arena.errors import UserError
 
 Control = Literal["null", "positive", "costs"]
 CHEAT = "oracle"
@@ -30,12 +30,12 @@ def _null(config: TournamentConfig) -> TournamentConfig:
 def _positive(config: TournamentConfig) -> TournamentConfig:
     _needs_synthetic(config, "positive")
     if config.data.mode == "fair" or config.data.signal_ic == 0:
-        raise ConfigError("--control positive: there is no signal to see; set data.mode to signal and data.signal_ic")
+        raise UserError("--control positive: there is no signal to see; set data.mode to signal and data.signal_ic")
     schedule = config.tournament.model_copy(update={"allow_cheats": True})
     agents = config.agents
     if not any(agent.agent == CHEAT for agent in agents):
         if CHEAT in config.field:
-            raise ConfigError(f"--control positive: an entrant is named {CHEAT!r} and is none; rename it")
+            raise UserError(f"--control positive: an entrant is named {CHEAT!r} and is none; rename it")
         # Not the last, which is the newcomer of a gauntlet that names none.
         agents = (AgentConfig(agent=CHEAT), *agents)
     return config.model_copy(update={"agents": agents, "tournament": schedule})
@@ -50,4 +50,4 @@ def _costs(config: TournamentConfig) -> TournamentConfig:
 
 def _needs_synthetic(config: TournamentConfig, kind: Control) -> None:
     if config.data.source != "synthetic":
-        raise ConfigError(f"--control {kind}: of bars nobody knows what could be earned; leave --data out")
+        raise UserError(f"--control {kind}: of bars nobody knows what could be earned; leave --data out")

@@ -9,8 +9,8 @@ from arena.agents.loading import resolve_spec, spec_file
 from arena.agents.types import Agent
 from arena.cluster.parcels import digest
 from arena.config import AgentConfig, TournamentConfig
-from arena.config_file import ConfigError
 from arena.envs.types import FORECAST_HORIZONS
+from arena.errors import UserError
 from arena.forecast.types import Forecaster
 from arena.tournament.followers import followed
 from arena.tournament.forecasts import loaded
@@ -47,12 +47,12 @@ def check_fit(made_for: Mapping[str, MadeFor], num_assets: int, num_modes: int) 
     for name, (counts, most_modes) in made_for.items():
         if counts and (num_assets != counts[0] if len(set(counts)) == 1 else num_assets < min(counts)):
             played = f"{counts[0]}" if len(set(counts)) == 1 else f"at least {min(counts)}"
-            raise ConfigError(
+            raise UserError(
                 f"entrant {name!r} plays markets of {played} assets, this one has {num_assets}; "
                 "enter one that was made for it, or change the number of assets"
             )
         if most_modes is not None and num_modes > most_modes:
-            raise ConfigError(
+            raise UserError(
                 f"entrant {name!r} was made for {most_modes} impact modes, this market has {num_modes}; "
                 "enter one that was made for it, or change market.preset"
             )
@@ -73,17 +73,17 @@ def check_forecasters(config: TournamentConfig, entrants: Mapping[str, Entrant])
         if not spec or spec in forecasters:
             continue
         if warmup < length:
-            raise ConfigError(
+            raise UserError(
                 f"entrant {name!r} follows a forecaster that looks at {length} bars, data.warmup is {warmup}; "
                 "raise data.warmup or lower forecast.context_length"
             )
         try:
             forecaster = forecasters[spec] = loaded(spec)
         except Exception as error:
-            raise ConfigError(f"entrant {name!r}: {_said(error)}") from error
+            raise UserError(f"entrant {name!r}: {_said(error)}") from error
         longest = forecaster.max_horizon or max(FORECAST_HORIZONS)
         if length < forecaster.min_context or longest < max(FORECAST_HORIZONS):
-            raise ConfigError(
+            raise UserError(
                 f"entrant {name!r}: {forecaster.name} needs {forecaster.min_context} bars and forecasts at most "
                 f"{longest}, expected to need at most forecast.context_length = {length} and to forecast "
                 f"{max(FORECAST_HORIZONS)}"
@@ -107,21 +107,21 @@ def _checked(config: AgentConfig, whole: TournamentConfig) -> tuple[Entrant, Mad
         with opened(entrant.agent, entrant.params, entrant.isolation) as agent:
             _check_needs(config, whole, entrant, agent)
             made_for = _made_for(config, agent)
-    except (ConfigError, IsolationUnavailable) as error:
-        raise ConfigError(str(error)) from error
+    except (UserError, IsolationUnavailable) as error:
+        raise UserError(str(error)) from error
     except AgentFault as error:
-        raise ConfigError(f"agent {config.agent!r} {error.reason}") from error
+        raise UserError(f"agent {config.agent!r} {error.reason}") from error
     except Exception as error:
-        raise ConfigError(_said(error, f"agent {config.agent!r} cannot be made: ")) from error
+        raise UserError(_said(error, f"agent {config.agent!r} cannot be made: ")) from error
     return entrant, made_for
 
 
 def _made_for(config: AgentConfig, agent: Agent) -> MadeFor:
     counts, modes = getattr(agent, "asset_counts", None), getattr(agent, "num_modes", None)
     if counts is not None and not (isinstance(counts, tuple) and counts and all(type(n) is int for n in counts)):
-        raise ConfigError(f"agent {config.agent!r} has asset_counts {counts!r}, expected a tuple of whole numbers")
+        raise UserError(f"agent {config.agent!r} has asset_counts {counts!r}, expected a tuple of whole numbers")
     if modes is not None and type(modes) is not int:
-        raise ConfigError(f"agent {config.agent!r} has num_modes {modes!r}, expected a whole number")
+        raise UserError(f"agent {config.agent!r} has num_modes {modes!r}, expected a whole number")
     return MadeFor(counts, modes)
 
 
@@ -129,17 +129,17 @@ def _check_needs(config: AgentConfig, whole: TournamentConfig, entrant: Entrant,
     length, warmup = agent.history_length, whole.data.warmup
     if getattr(agent, "is_cheat", False):
         if not whole.tournament.allow_cheats:
-            raise ConfigError(
+            raise UserError(
                 f"agent {config.agent!r} sees what no trader can know; set tournament.allow_cheats to admit it"
             )
         if whole.data.source == "bars":
-            raise ConfigError(f"agent {config.agent!r} needs the signal of a synthetic market, the data are bars")
+            raise UserError(f"agent {config.agent!r} needs the signal of a synthetic market, the data are bars")
         if entrant.isolation.level != "none":
-            raise ConfigError(f"agent {config.agent!r} needs what no isolated agent is shown; set its isolate to none")
+            raise UserError(f"agent {config.agent!r} needs what no isolated agent is shown; set its isolate to none")
     if not isinstance(length, int) or isinstance(length, bool) or length < 0:
-        raise ConfigError(f"agent {config.agent!r} has history_length {length!r}, expected a whole number >= 0")
+        raise UserError(f"agent {config.agent!r} has history_length {length!r}, expected a whole number >= 0")
     if length > warmup:
-        raise ConfigError(
+        raise UserError(
             f"agent {config.agent!r} wants {length} bars of history, data.warmup is {warmup}; raise data.warmup"
         )
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError, read_config
+from arena.config_file import read_config
+from arena.errors import UserError
 from arena.tournament.remote_folder import RemoteFolder, child_uri, parent_uri, said
 from arena.tournament.store import NotStored, unit_files
 from arena.tournament.types import Unit
@@ -41,11 +42,11 @@ class Mirror:
         return self._folder.uri
 
     def join(self) -> None:
-        """Make both sides hold the units that either has. ConfigError if another run lies there."""
+        """Make both sides hold the units that either has. UserError if another run lies there."""
         there = self._listed()
         for name in SAME:
             if name in there and self._read(name) != (self._run / name).read_bytes():
-                raise ConfigError(f"{self.uri} holds another run than {self._run}: its {name} differs")
+                raise UserError(f"{self.uri} holds another run than {self._run}: its {name} differs")
         here = _files(self._run)
         self._each(self._fetch, [name for name in there if name.startswith(IMMUTABLE) and name not in here])
         missing = [name for name in here if name not in there]
@@ -124,7 +125,7 @@ class Mirror:
 def mirror_of(run: Path, uri: str | None) -> Iterator[Mirror | None]:
     """The copy of a run in the folder at `uri`; None without one, or if that is where the run lies itself.
 
-    ConfigError if nothing can be stored there.
+    UserError if nothing can be stored there.
     """
     own = child_uri(uri, run.name) if uri else None
     if own is None or own == run.resolve().as_uri():
@@ -145,7 +146,7 @@ def begun_run(uri: str) -> TournamentConfig:
         try:
             folder.fetch("config.yaml", path)
         except OSError as error:
-            raise ConfigError(
+            raise UserError(
                 f"{uri}: cannot read a config.yaml there ({said(error)}); give the folder of a run, such as "
                 "s3://BUCKET/runs/0001-default-1a2b3c4d"
             ) from error
@@ -156,14 +157,14 @@ def begun_run(uri: str) -> TournamentConfig:
 def fetch_run(uri: str, out: Path, left_out: tuple[str, ...] = ()) -> Path:
     """OUT/NAME with what the run behind a URI has, but for names that begin with one of `left_out`.
 
-    What is there already is kept, if it is not older. ConfigError if it belongs to another run.
+    What is there already is kept, if it is not older. UserError if it belongs to another run.
     """
     folder, run = RemoteFolder(uri), out / parent_uri(uri)[1]
     try:
         there = folder.list()
         for name in SAME:
             if name in there and (run / name).exists() and (run / name).read_bytes() != folder.read(name):
-                raise ConfigError(f"{run} is the folder of another run than {uri}; choose another with --out DIR")
+                raise UserError(f"{run} is the folder of another run than {uri}; choose another with --out DIR")
         wanted = [
             name
             for name, entry in sorted(there.items())
@@ -172,7 +173,7 @@ def fetch_run(uri: str, out: Path, left_out: tuple[str, ...] = ()) -> Path:
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(lambda name: folder.fetch(name, run / name), wanted))
     except OSError as error:
-        raise ConfigError(f"cannot copy {uri} to {run}: {said(error)}; choose a folder with --out DIR") from error
+        raise UserError(f"cannot copy {uri} to {run}: {said(error)}; choose a folder with --out DIR") from error
     return run
 
 

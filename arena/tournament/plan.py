@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from arena.agents.loading import resolve_spec
 from arena.config import DAYS_PER_YEAR, AgentConfig, TournamentConfig
-from arena.config_file import ConfigError
 from arena.data.align import split
 from arena.data.bars import Report, load_bars
 from arena.data.scenarios import disjoint_starts, scenarios
@@ -15,6 +14,7 @@ from arena.data.seeds import SEED_RANGES, scenario_seeds
 from arena.data.synthetic import SyntheticParams
 from arena.data.types import Scenarios
 from arena.envs.presets import preset
+from arena.errors import UserError
 from arena.forecast.loading import absolute
 from arena.tournament.entrants import check_entrants, check_fit, check_forecasters, file_digests
 from arena.tournament.forecasts import ForecastRules
@@ -74,7 +74,7 @@ def _resolved(agent: AgentConfig) -> AgentConfig:
 
 
 def make_plan(config: TournamentConfig) -> Plan:
-    """Check all that can be checked before the first match; ConfigError says in a sentence what is wrong."""
+    """Check all that can be checked before the first match; UserError says in a sentence what is wrong."""
     try:
         entrants, made_for = check_entrants(config, num_copies(config))
         forecasters = check_forecasters(config, entrants)
@@ -103,10 +103,10 @@ def make_plan(config: TournamentConfig) -> Plan:
             windows=windows,
             forecasters={spec: forecaster.fingerprint for spec, forecaster in forecasters.items()},
         )
-    except ConfigError:
+    except UserError:
         raise
     except (ValueError, OSError) as error:
-        raise ConfigError(str(error)) from error
+        raise UserError(str(error)) from error
     return Plan(
         job=job,
         schedule=schedule,
@@ -177,7 +177,7 @@ def bar_windows(config: TournamentConfig) -> tuple[Scenarios, Report, list[str]]
     """Disjoint windows of the user's bars, the report on the bars, and warnings of cutting them."""
     data = config.data
     if data.dir is None:
-        raise ConfigError("the bars need a folder: give --data DIR")
+        raise UserError("the bars need a folder: give --data DIR")
     bars, report = load_bars(data.dir, fill=data.fill, symbols=data.symbols)
     if data.part != "whole":
         bars = split(bars)[("train", "validation", "test").index(data.part)]

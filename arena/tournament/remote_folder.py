@@ -11,7 +11,7 @@ from threading import Event
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.tournament.whole_file import whole_file
 
 KINDS = ("local", "s3", "gcs", "abfs")  # pyarrow's file systems with the promise above
@@ -64,12 +64,12 @@ class RemoteFolder:
     """Reading and writing whole files; every method raises OSError with what the store said."""
 
     def __init__(self, uri: str):
-        """ConfigError if nothing can be stored under such a URI, or its bucket cannot be reached."""
+        """UserError if nothing can be stored under such a URI, or its bucket cannot be reached."""
         from pyarrow import fs
 
         parts = urlsplit(uri)
         if parts.password:
-            raise ConfigError(
+            raise UserError(
                 f"the URI of {parts.scheme}://...@{parts.hostname} holds a secret, which a run would store with its "
                 "config; put it into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
             )
@@ -79,9 +79,9 @@ class RemoteFolder:
         try:
             self._store, self._root = fs.FileSystem.from_uri(bounded)
         except (OSError, ValueError, NotImplementedError) as error:
-            raise ConfigError(f"nothing can be stored in {uri!r}: {said(error)}; expected {FORMS}") from error
+            raise UserError(f"nothing can be stored in {uri!r}: {said(error)}; expected {FORMS}") from error
         if self._store.type_name not in KINDS:
-            raise ConfigError(f"nothing can be stored in {uri!r}: expected {FORMS}")
+            raise UserError(f"nothing can be stored in {uri!r}: expected {FORMS}")
         self.uri = uri
         self._closed = Event()
 

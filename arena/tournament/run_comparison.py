@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arena.config_file import ConfigError, read_config
+from arena.config_file import read_config
+from arena.errors import UserError
 from arena.tournament.growth import Estimate
 
 NEEDED = ("lineups", "data", "pairs", "profiles", "transfers", "transitivity", "confidence_set", "digest")
@@ -37,16 +38,16 @@ def read_board(run: Path) -> dict[str, Any]:
     """The leaderboard of a finished run; what an older version did not keep is None, and a note says so."""
     path = run / "leaderboard.json"
     if not path.is_file():
-        raise ConfigError(
+        raise UserError(
             f"{run}: no leaderboard.json there; give the folder of a finished run, such as runs/0001-default"
         )
     try:
         board: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
-        raise ConfigError(f"{path}: not JSON: {error}") from error
+        raise UserError(f"{path}: not JSON: {error}") from error
     missing = [key for key in NEEDED if key not in board]
     if missing:
-        raise ConfigError(
+        raise UserError(
             f"{path}: written by another version (no {missing[0]!r}); `arena tournament --resume {run}` writes it again"
         )
     for one in [board, board["final"]] if board.get("final") else [board]:

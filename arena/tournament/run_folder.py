@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError, dump_config, read_config
+from arena.config_file import dump_config, read_config
+from arena.errors import UserError
 from arena.tournament.types import FORFEIT
 
 if TYPE_CHECKING:
@@ -58,14 +59,14 @@ def make_folder(out: Path, name: str, files: Mapping[str, str]) -> Path:
         for file, text in files.items():
             (run / file).write_text(text)
     except OSError as error:
-        raise ConfigError(f"out: cannot write to {out}: {error.strerror}") from error
+        raise UserError(f"out: cannot write to {out}: {error.strerror}") from error
     return run
 
 
 def open_run(run: Path) -> TournamentConfig:
     """The config of an existing run."""
     if not (run / "config.yaml").is_file():
-        raise ConfigError(f"--resume {run}: no config.yaml there; give the folder of a run, such as runs/0001-default")
+        raise UserError(f"--resume {run}: no config.yaml there; give the folder of a run, such as runs/0001-default")
     return read_config(run / "config.yaml")
 
 
@@ -75,13 +76,13 @@ def check_same_inputs(
     """Refuse to mix results of different data, forecasters (spec -> fingerprint) or agents' files in one run."""
     recorded = json.loads((run / "environment.json").read_text())
     if recorded["data_digest"] != data_digest:
-        raise ConfigError(f"the data of {run} have changed since it began; start a new run")
+        raise UserError(f"the data of {run} have changed since it began; start a new run")
     for spec, fingerprint in forecasters.items():
         if recorded["forecasters"].get(spec) != fingerprint:
-            raise ConfigError(f"the forecaster {spec} has changed since {run} began; start a new run")
+            raise UserError(f"the forecaster {spec} has changed since {run} began; start a new run")
     for spec, file in (agents or {}).items():
         if file != recorded.get("agents", {}).get(spec, file):  # older runs did not record them
-            raise ConfigError(
+            raise UserError(
                 f"the file of agent {spec} has changed since {run} began; put back what it was, or start a new run"
             )
 

@@ -18,8 +18,9 @@ from typing import Any
 from arena.cluster import entry
 from arena.cluster.joining import LOCAL, join
 from arena.cluster.parcels import Missing
-from arena.cluster.tasks import QUEUED_PER_WORKER, CannotGoOn, ClusterRoom, FixedRoom, Lost, as_they_finish
+from arena.cluster.tasks import QUEUED_PER_WORKER, ClusterRoom, FixedRoom, Lost, as_they_finish
 from arena.config import RayConfig
+from arena.errors import ResumableError
 from arena.tournament.job import Job, UnitTables, play_unit
 from arena.tournament.serving import serve
 from arena.tournament.shipping import parcels_of
@@ -33,7 +34,7 @@ NUM_RETRIES = 3  # of a unit whose process was lost
 OBJECT_STORE_BYTES = 512 * 1024**2  # of a local Ray: unit tables and windows of bars are small
 
 
-class LostUnit(CannotGoOn):
+class LostUnit(ResumableError):
     """The process of a unit was lost in every try."""
 
     def __init__(self, unit: Unit, kind: str):
@@ -126,18 +127,18 @@ def results(
     room: FixedRoom | ClusterRoom,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Generator[tuple[Unit, Any], None, None]:
-    """(unit, what the worker's function returned) as they finish; CannotGoOn says in a sentence what is in the way."""
+    """(unit, what the worker's function returned) as they finish; ResumableError: a sentence about what is missing."""
     found = as_they_finish(ray, submit, units, room, say)
     try:
         for unit, (problem, result) in found:
             if problem:
-                raise CannotGoOn(problem)
+                raise ResumableError(problem)
             yield unit, result
     except Lost as error:
         raise LostUnit(error.item, error.kind) from error
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, Missing):
-            raise CannotGoOn(str(error.cause)) from error
+            raise ResumableError(str(error.cause)) from error
         raise
     finally:
         found.close()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arena.cluster.joining import LOCAL
-from arena.cluster.tasks import CannotGoOn
 from arena.config import TournamentConfig
+from arena.errors import IncompleteRun, ResumableError, RunInterrupted
 from arena.monitor.dashboard import dashboard_line
 from arena.tournament.job import UnitTables
 from arena.tournament.mirror import Mirror
@@ -34,18 +34,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-class Unfinished(Exception):
-    """A run that can be resumed: what was finished is stored."""
-
-    def __init__(self, why: str, num_done: int, num_units: int):
-        super().__init__(f"{why} after {num_done} of {num_units} units")
-        self.num_done = num_done
-
-
-class Interrupted(Unfinished):
-    """Ctrl-C."""
-
-
 def play_all(config: TournamentConfig, plan: Plan, run: Path, console: "Console", mirror: Mirror | None = None) -> None:
     """Play every unit that the run folder and its copy lack."""
     handler = open_log(run)
@@ -56,11 +44,11 @@ def play_all(config: TournamentConfig, plan: Plan, run: Path, console: "Console"
     except KeyboardInterrupt:
         num_done = len(survey(run, plan.schedule).present)
         LOGGER.warning("interrupted", extra={"facts": {"units": num_done}})
-        raise Interrupted("stopped", num_done, plan.schedule.num_units) from None
-    except (NotStored, CannotGoOn) as error:
+        raise RunInterrupted(run, num_done, plan.schedule.num_units) from None
+    except (NotStored, ResumableError) as error:
         LOGGER.exception("failed")
         num_done = len(survey(run, plan.schedule).present)
-        raise Unfinished(f"{error}: stopped", num_done, plan.schedule.num_units) from error
+        raise IncompleteRun(f"{error}: stopped", run, num_done, plan.schedule.num_units) from error
     except Exception:
         LOGGER.exception("failed")
         raise

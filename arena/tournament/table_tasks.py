@@ -43,7 +43,7 @@ def spread_tables(
     progress: Callable[[int], None],
     say: Callable[[str], None],
 ) -> None:
-    """Put the tables of all batches into `rules.folder`; what is there is kept. ConfigError, CannotGoOn.
+    """Put the tables of all batches into `rules.folder`; what is there is kept. UserError, ResumableError.
 
     batches   units, one for each batch of windows
     progress  told how many windows more are done

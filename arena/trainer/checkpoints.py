@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from arena.config_file import ConfigError
+from arena.errors import UserError
 
 STATE = "training.json"
 POLICY = "policy.pt"
@@ -67,7 +67,7 @@ def last(run: Path) -> tuple[Path, TrainingState]:
     """The checkpoint to go on from."""
     found = numbered(run)
     if not found:
-        raise ConfigError(f"--resume {run}: no checkpoint was written before the training stopped; start it anew")
+        raise UserError(f"--resume {run}: no checkpoint was written before the training stopped; start it anew")
     return found[-1], TrainingState(**json.loads((found[-1] / STATE).read_text()))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.cluster.joining import LOCAL, check_answers, job_note, quiet_ray
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.trainer.config import TrainConfig, dump_train_config, load_train_config
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Every field of the file can be given as a flag as well, with a value as in YAML:
 
 
 def train(arguments: Sequence[str], command: str) -> int:
-    """Returns the exit code; ConfigError says what cannot be used. command: the words that began it."""
+    """Returns the exit code; UserError says what cannot be used. command: the words that began it."""
     parser = argparse.ArgumentParser(
         "arena train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -38,7 +38,7 @@ def train(arguments: Sequence[str], command: str) -> int:
     parser.add_argument("--resume", type=Path, metavar="RUN", help="a run folder")
     options, flags = parser.parse_known_args(list(arguments))
     if (options.config is None) == (options.resume is None):
-        raise ConfigError("give --config FILE, such as configs/train/tensor_ppo.yaml, or --resume RUN")
+        raise UserError("give --config FILE, such as configs/train/tensor_ppo.yaml, or --resume RUN")
     if options.resume is not None:
         return _train(_saved(options.resume, flags), options.resume, command)
     return _train(load_train_config(options.config, flags), None, command)
@@ -48,10 +48,10 @@ def _saved(run: Path, flags: Sequence[str]) -> TrainConfig:
     """The config that the run began with; how long it goes on may change."""
     path = run / "config.yaml"
     if not path.is_file():
-        raise ConfigError(f"--resume {run}: no config.yaml there; give the folder of a run, such as runs/0001-train")
+        raise UserError(f"--resume {run}: no config.yaml there; give the folder of a run, such as runs/0001-train")
     config = load_train_config(path, flags)
     if config.model_copy(update={"run": None}) != load_train_config(path, ()).model_copy(update={"run": None}):
-        raise ConfigError("--resume: a training goes on with the config it began with; only --run.* may be given")
+        raise UserError("--resume: a training goes on with the config it began with; only --run.* may be given")
     return config
 
 
@@ -81,7 +81,7 @@ def _train(config: TrainConfig, resumed: Path | None, command: str) -> int:
     training = Training(config, run, console, command, resume=resumed is not None)
     try:
         training.train()
-    except ConfigError:
+    except UserError:
         raise
     except Exception as error:
         console.print(f"error: {type(error).__name__}: {error}", style="red", markup=False)
@@ -127,7 +127,7 @@ def _check(config: TrainConfig) -> None:
         elif made.env == STOCK_ENV:
             make_arena_env(made.env_config)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"the training cannot be set up: {error}") from error
+        raise UserError(f"the training cannot be set up: {error}") from error
 
 
 def _tune(config: TrainConfig, run: Path, console: "Console") -> int:
@@ -139,7 +139,7 @@ def _tune(config: TrainConfig, run: Path, console: "Console") -> int:
             sections = {"debugging": {"seed": config.run.seed}, **config.sections}
             rows = run_grid(sections, run, lambda line: console.print(line, markup=False))
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise UserError(str(error)) from error
     console.print(
         f"best: {rows[0]['parameters']}, {rows[0]['metric']}; all trials in {run / 'trials.csv'}", markup=False
     )

@@ -11,7 +11,8 @@ import yaml
 from pydantic import ConfigDict, Field, model_validator
 
 from arena.config_fields import Address, Count, Name, Number, Section, refusal
-from arena.config_file import ConfigError, read_sections, read_value, validated
+from arena.config_file import read_sections, read_value, validated
+from arena.errors import UserError
 
 
 class EvaluationConfig(Section):
@@ -100,15 +101,15 @@ def parse_flags(flags: Sequence[str]) -> list[tuple[list[str], Any]]:
     while rest:
         name, equals, value = rest.pop(0).partition("=")
         if not name.startswith("--") or "." not in name:
-            raise ConfigError(f"command line: {name!r} is not understood, expected --section.field value")
+            raise UserError(f"command line: {name!r} is not understood, expected --section.field value")
         if not equals:
             if not rest:
-                raise ConfigError(f"command line: {name} lacks a value")
+                raise UserError(f"command line: {name} lacks a value")
             value = rest.pop(0)
         try:
             found.append((name[2:].replace("-", "_").split("."), read_value(value)))
         except ValueError as error:
-            raise ConfigError(f"command line: {name}: {error}") from error
+            raise UserError(f"command line: {name}: {error}") from error
     return found
 
 
@@ -118,7 +119,7 @@ def _put(content: dict[str, Any], place: list[str], value: Any) -> None:
     for section in sections:
         inner = content.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"command line: --{'.'.join(place)}: {section} is {inner!r} and has no fields")
+            raise UserError(f"command line: --{'.'.join(place)}: {section} is {inner!r} and has no fields")
         content = inner
     content[field] = value
 

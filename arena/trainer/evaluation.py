@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from arena.config import SCRIPTED_FIELD, AgentConfig, DataConfig, MarketConfig, TournamentConfig
-from arena.config_file import ConfigError, read_config
+from arena.config_file import read_config
 from arena.data.synthetic_params import SyntheticParams
+from arena.errors import UserError
 from arena.tournament.comparison import paired_differences
 from arena.tournament.growth import Estimate, growth_estimates, score_table
 from arena.tournament.job import play_unit
@@ -56,7 +57,7 @@ def evaluation_tournament(
             agents=SCRIPTED_FIELD,
         )
     if LEARNER in config.field:
-        raise ConfigError(f"{evaluation.tournament}: agents: {LEARNER!r} is the name of the policy in training")
+        raise UserError(f"{evaluation.tournament}: agents: {LEARNER!r} is the name of the policy in training")
     held_out = {"seeds": "validation", "part": "validation", "scenarios": evaluation.scenarios}
     data = config.data.model_copy(update=held_out)
     schedule = config.tournament.model_copy(update={"paths_mb": 0.0})

@@ -14,7 +14,7 @@ from rich.console import Console
 from arena.cluster.joining import CLIENT, LOCAL, join
 from arena.cluster.nodes import check_nodes
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.monitor import metrics
 from arena.monitor.dashboard import dashboard_line
 from arena.trainer import checkpoints
@@ -279,7 +279,7 @@ def started_ray(config: TrainConfig) -> Iterator[None]:
         yield
         return
     if settings.address.startswith(CLIENT):
-        raise ConfigError(
+        raise UserError(
             f"--run.address {settings.address}: the driver of a training belongs into the cluster; submit it with "
             "`ray job submit` and give --run.address auto"
         )

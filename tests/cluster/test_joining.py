@@ -7,7 +7,7 @@ import pytest
 from arena.cluster import entry, joining
 from arena.cluster.joining import check_answers, job_note
 from arena.config import RayConfig
-from arena.config_file import ConfigError
+from arena.errors import UserError
 
 
 @pytest.mark.parametrize("address", ["local", "auto", "10.0.0.1:6379", "head.example.org:6379", "ray://[::1]:10001"])
@@ -32,11 +32,11 @@ def test_nobody_there(monkeypatch):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
-        with pytest.raises(ConfigError, match=rf"^--flag: nobody answers at 127.0.0.1:{port} \(.*refused.*\)") as error:
+        with pytest.raises(UserError, match=rf"^--flag: nobody answers at 127.0.0.1:{port} \(.*refused.*\)") as error:
             check_answers(address, "--flag")
         assert "\n" not in str(error.value)
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
-    with pytest.raises(ConfigError):
+    with pytest.raises(UserError):
         check_answers("auto", "--flag")
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1/of/a/dashboard")
     check_answers("auto", "--flag")

@@ -3,7 +3,8 @@
 import pytest
 
 from arena.cluster import tasks
-from arena.cluster.tasks import CannotGoOn, ClusterRoom, FixedRoom, Lost, NoRoom, as_they_finish
+from arena.cluster.tasks import ClusterRoom, FixedRoom, Lost, NoRoom, as_they_finish
+from arena.errors import ResumableError
 
 HANGS = 10**9
 
@@ -209,7 +210,7 @@ def test_a_cluster_without_room_is_said_once_and_waited_for_until_a_node_comes(c
     assert 30 < clock.now < 40
     assert len(said) == 1
     assert "waiting at most 30 s" in said[0]
-    assert issubclass(NoRoom, CannotGoOn)
+    assert issubclass(NoRoom, ResumableError)
 
     ray = FakeRay(clock, lambda item, attempt: 25.0, workers=1)
     ray.alive = []

@@ -9,7 +9,7 @@ import pytest
 
 from arena.cli import main
 from arena.commands import monitor as command
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.monitor import dashboard
 from arena.monitor.cluster import DISABLED, Endpoint, Health, look
 
@@ -75,7 +75,7 @@ def test_it_exits_with_0_without_prometheus_and_with_1_and_a_sentence_without_ra
     assert "  nodes       2 alive, 1 dead\n" in capsys.readouterr().out
 
     def nothing(address):
-        raise ConfigError("no Ray runs on this machine; start one")
+        raise UserError("no Ray runs on this machine; start one")
 
     monkeypatch.setattr(command, "look", nothing)
     assert main(["monitor"]) == 1
@@ -85,9 +85,9 @@ def test_it_exits_with_0_without_prometheus_and_with_1_and_a_sentence_without_ra
 def test_an_address_where_nobody_listens_is_one_sentence_at_once():
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
-    with pytest.raises(ConfigError, match=f"^--address 127.0.0.1:{free}: nobody answers at "):
+    with pytest.raises(UserError, match=f"^--address 127.0.0.1:{free}: nobody answers at "):
         look(f"127.0.0.1:{free}")
-    with pytest.raises(ConfigError, match="expected host:port of the head node"):
+    with pytest.raises(UserError, match="expected host:port of the head node"):
         look("ray://127.0.0.1:10001")
 
 

@@ -14,7 +14,7 @@ from arena.agents.network import AssetPolicy, MlpPolicy
 from arena.agents.policy import NUM_SEAT_FEATURES, PolicyManifest, num_asset_features, policy_layout
 from arena.cli import tournament
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.tournament import plots
 from arena.tournament.entrants import file_digests
 from arena.tournament.plan import make_plan
@@ -48,9 +48,9 @@ def field(agent: str, num_assets: int = 4, isolate: str = "none", **changes: obj
 def test_a_policy_for_another_number_of_assets_is_refused(tmp_path: Path) -> None:
     spec = policy(tmp_path / "four.pt")
     assert make_plan(field(spec)).units
-    with pytest.raises(ConfigError, match=rf"^entrant 'mine' {OF_FOUR}; enter one that .* number of assets$"):
+    with pytest.raises(UserError, match=rf"^entrant 'mine' {OF_FOUR}; enter one that .* number of assets$"):
         make_plan(field(spec, num_assets=6))
-    with pytest.raises(ConfigError, match=f"^entrant 'mine' {OF_FOUR}"):
+    with pytest.raises(UserError, match=f"^entrant 'mine' {OF_FOUR}"):
         make_plan(field(spec, num_assets=6, tournament={"format": "population", "copies": 2}))
 
 
@@ -61,7 +61,7 @@ def test_a_policy_for_any_number_of_assets_fits_all(tmp_path: Path) -> None:
 
 def test_a_policy_for_fewer_impact_modes_is_refused_and_for_more_is_not(tmp_path: Path) -> None:
     few, many = policy(tmp_path / "few.pt", num_modes=1), policy(tmp_path / "many.pt", num_modes=3)
-    with pytest.raises(ConfigError, match=r"'mine' was made for 1 impact modes, this market has 3; .* market.preset"):
+    with pytest.raises(UserError, match=r"'mine' was made for 1 impact modes, this market has 3; .* market.preset"):
         make_plan(field(few))
     assert make_plan(field(few, market={"preset": "athl"})).units
     assert make_plan(field(many, market={"preset": "linear_ow"})).units
@@ -77,7 +77,7 @@ def test_bars_of_another_number_of_symbols_are_noticed(tmp_path: Path) -> None:
         rows = [f"{day},{price},{price + 1},{price - 1},{price},100000" for day, price in zip(days, prices)]
         (folder / f"{symbol}.csv").write_text("\n".join(("date,open,high,low,close,volume", *rows)) + "\n")
     data = {"source": "bars", "dir": folder, "warmup": 64, "episode_length": 20}
-    with pytest.raises(ConfigError, match="'mine' plays markets of 4 assets, this one has 3"):
+    with pytest.raises(UserError, match="'mine' plays markets of 4 assets, this one has 3"):
         make_plan(field(policy(tmp_path / "four.pt"), data=data))
 
 
@@ -95,7 +95,7 @@ def test_what_an_agent_says_of_its_markets_is_checked(tmp_path: Path, claim: str
         f"class Mine:\n    history_length = 0\n    {claim}\n"
         "    def reset(self): pass\n    def act(self, observation, generator): return observation.weight\n"
     )
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(UserError, match=said):
         make_plan(field(f"{tmp_path}/mine.py:Mine", num_assets=1))
 
 
@@ -104,7 +104,7 @@ def test_what_an_agent_says_of_its_markets_is_checked(tmp_path: Path, claim: str
 def test_an_isolated_agent_says_it_from_its_process(tmp_path: Path) -> None:
     spec = policy(tmp_path / "four.pt")
     assert make_plan(field(spec, isolate="process")).units
-    with pytest.raises(ConfigError, match=OF_FOUR):
+    with pytest.raises(UserError, match=OF_FOUR):
         make_plan(field(spec, num_assets=6, isolate="process"))
 
 

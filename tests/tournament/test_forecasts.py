@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from arena.cli import tournament
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError, dump_config, read_config
+from arena.config_file import dump_config, read_config
 from arena.data.synthetic import SyntheticParams, generate
 from arena.envs.presets import preset
+from arena.errors import UserError
 from arena.forecast.baselines import Drift
 from arena.forecast.loading import absolute
 from arena.forecast.table import build_table
@@ -309,13 +310,13 @@ def test_a_forecaster_that_cannot_be_used_is_refused_before_the_first_match(tmp_
         name: value.replace("{tmp}", str(tmp_path)) if name == "forecaster" else value for name, value in params.items()
     }
     config = small(tmp_path, agents=[{"agent": "mean_variance", "name": "mv", "params": params}], tournament={})
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(UserError, match=said):
         make_plan(config)
 
 
 def test_the_warm_up_must_hold_what_a_forecaster_looks_at(tmp_path):
     data = {"num_assets": 2, "scenarios": 4, "episode_length": 6, "warmup": 63}
-    with pytest.raises(ConfigError, match=r"looks at 64 bars, data.warmup is 63; raise data.warmup or lower forecast"):
+    with pytest.raises(UserError, match=r"looks at 64 bars, data.warmup is 63; raise data.warmup or lower forecast"):
         make_plan(small(tmp_path, data=data))
     make_plan(small(tmp_path, data=data, forecast={"context_length": 63}))
 
@@ -334,7 +335,7 @@ def test_a_changed_file_is_neither_mixed_into_a_run_nor_into_its_workers(tmp_pat
     forecasts._loaded.clear()
     with pytest.raises(ValueError, match=r"upward.pt' is not the one that the tournament began with"):
         play_unit(plan.job, plan.units[0])
-    with pytest.raises(ConfigError, match=r"the forecaster .*upward.pt has changed since .* began; start a new run"):
+    with pytest.raises(UserError, match=r"the forecaster .*upward.pt has changed since .* began; start a new run"):
         check_same_inputs(run, plan.data_digest, make_plan(config).job.forecasters)
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError, override
+from arena.config_file import override
 from arena.config_schedule import ScheduleConfig
 from arena.envs.presets import preset
+from arena.errors import UserError
 from arena.tournament import store
 from arena.tournament.controls import control
 from arena.tournament.crowding import crowding
@@ -196,7 +197,7 @@ def test_a_survey_goes_on_where_results_end(tmp_path: Path) -> None:
 )
 def test_fields_that_do_not_fit_the_format_are_refused(flags: str, said: str) -> None:
     pieces = [piece for flag in flags.split() for piece in f"--tournament.{flag}".split("=")]
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(UserError, match=said):
         override(TournamentConfig(), pieces)
 
 
@@ -219,7 +220,7 @@ def test_controls_change_what_they_say_and_no_more() -> None:
     assert costs.market.half_spread_bps == 2 * config.market.half_spread_bps
     assert {null.name, positive.name, costs.name} == {"default-null", "default-positive", "default-costs"}
     bars = config.model_copy(update={"data": config.data.model_copy(update={"source": "bars"})})
-    with pytest.raises(ConfigError, match="of bars nobody knows"):
+    with pytest.raises(UserError, match="of bars nobody knows"):
         control(bars, "null")
 
 

@@ -17,11 +17,12 @@ from rich.console import Console
 from arena.cli import tournament
 from arena.config import TournamentConfig
 from arena.config_file import dump_config
+from arena.errors import IncompleteRun
 from arena.tournament import runner
 from arena.tournament.outcome import rank
 from arena.tournament.plan import make_plan
 from arena.tournament.run_folder import create_run, open_run
-from arena.tournament.session import Unfinished, play_all
+from arena.tournament.session import play_all
 from arena.tournament.survey import survey
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +89,7 @@ def test_a_full_disk_costs_nothing_that_was_finished(tmp_path: Path, monkeypatch
     kept: set[str] = set()
     for _ in range(3):
         with pytest.raises(
-            Unfinished, match=r"cannot store unit round-\S+ in .*: No space left on device: stopped after"
+            IncompleteRun, match=r"cannot store unit round-\S+ in .*: No space left on device: stopped after"
         ):
             play(run)
         present = {unit.name for unit in survey(run, make_plan(open_run(run)).schedule).present}
@@ -170,7 +171,7 @@ def test_a_unit_that_always_loses_its_process_ends_the_run_with_a_sentence(
         if cause == "OutOfMemoryError":  # any use of memory is too much
             patch.setenv("RAY_memory_usage_threshold", "0.0001")
             patch.setenv("RAY_memory_monitor_refresh_ms", "100")
-        with pytest.raises(Unfinished, match=rf"lost its process 2 times \({cause}\); one of cash, \w+ may end"):
+        with pytest.raises(IncompleteRun, match=rf"lost its process 2 times \({cause}\); one of cash, \w+ may end"):
             play(run)
     events = [json.loads(line)["event"] for line in (run / "log.jsonl").read_text().splitlines()]
     assert events == ["begin", "failed"]

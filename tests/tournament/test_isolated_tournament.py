@@ -9,7 +9,7 @@ from rich.console import Console
 from arena.agents import isolation as agent_isolation
 from arena.agents.isolated.sandbox import checked_program
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.tournament.entrants import isolation
 from arena.tournament.outcome import write_outcome
 from arena.tournament.plan import make_plan
@@ -125,11 +125,11 @@ def test_a_sandbox_that_cannot_be_had_is_said_before_the_first_match(tmp_path, m
     config = tiny(tmp_path, level="sandbox")
     monkeypatch.setenv("PATH", "")
     checked_program.cache_clear()
-    with pytest.raises(ConfigError, match="needs the program bwrap, which is not here; install bubblewrap"):
+    with pytest.raises(UserError, match="needs the program bwrap, which is not here; install bubblewrap"):
         make_plan(config)
     checked_program.cache_clear()
     monkeypatch.setattr(agent_isolation, "SUPPORTED", False)
-    with pytest.raises(ConfigError, match="isolate: sandbox needs Linux"):
+    with pytest.raises(UserError, match="isolate: sandbox needs Linux"):
         make_plan(config)
 
 
@@ -145,5 +145,5 @@ def test_what_cannot_play_isolated_is_refused_before_the_first_match(tmp_path, c
     config = tiny(tmp_path, names=(), seats=None, lineups=None, allow_cheats=True)
     agents = [{**agent, "agent": agent["agent"].replace("PATH", f"{tmp_path}/mine.py")} for agent in changes["agents"]]
     content = config.model_dump() | {"agents": agents}
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(UserError, match=said):
         make_plan(TournamentConfig.model_validate(content))

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from arena.cli import main, tournament
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError, dump_config
+from arena.config_file import dump_config
+from arena.errors import IncompleteRun, UserError
 from arena.tournament import mirror as mirror_module
 from arena.tournament import plots, remote_folder, session
 from arena.tournament.job import play_unit
@@ -25,7 +26,7 @@ from arena.tournament.outcome import rank
 from arena.tournament.plan import make_plan, resolve_paths
 from arena.tournament.remote_folder import RemoteFolder, child_uri, parent_uri
 from arena.tournament.run_folder import create_run
-from arena.tournament.session import Unfinished, play_all
+from arena.tournament.session import play_all
 from arena.tournament.store import NotStored, unit_files, write_paths, write_unit
 from tests.tournament.test_stopping import config as stopping_config
 
@@ -437,7 +438,7 @@ def test_a_listing_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(RemoteFolder, "list", gone)
     with mirror_of(run, config.mirror) as mirror:
         assert mirror
-        with pytest.raises(Unfinished, match=r"cannot look into file:.*: the network is gone: stopped after 0 of 6"):
+        with pytest.raises(IncompleteRun, match=r"cannot look into file:.*: the network is gone: stopped after 0 of 6"):
             play_all(config, plan, run, Console(file=StringIO()), mirror)
         assert mirror.broken
         with pytest.raises(NotStored):
@@ -445,7 +446,7 @@ def test_a_listing_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.undo()
     (tmp_path / "there").mkdir(exist_ok=True)
     (tmp_path / "there" / run.name).write_text("a file where the folder should be")
-    with mirror_of(run, config.mirror) as mirror, pytest.raises(Unfinished, match="stopped after 0 of 6"):
+    with mirror_of(run, config.mirror) as mirror, pytest.raises(IncompleteRun, match="stopped after 0 of 6 batches"):
         play_all(config, plan, run, Console(file=StringIO()), mirror)
 
 
@@ -465,7 +466,7 @@ def test_the_same_run_or_a_sentence(tmp_path: Path) -> None:
         assert mirror
         mirror.join()
         (tmp_path / "there" / run.name / "environment.json").write_text("{}")
-        with pytest.raises(ConfigError, match=r"holds another run than .*: its environment.json differs"):
+        with pytest.raises(UserError, match=r"holds another run than .*: its environment.json differs"):
             mirror.join()
 
 

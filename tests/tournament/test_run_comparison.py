@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from arena.cli import main
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.tournament import comparison_page, report
 from arena.tournament.ratings import leaderboard
 from arena.tournament.run_comparison import compare, flat, names_of, read_board
@@ -86,15 +86,15 @@ def test_page_of_a_comparison(runs, capsys) -> None:
 
 
 def test_a_folder_that_cannot_be_read_is_refused_in_one_sentence(runs, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no leaderboard\.json there; give the folder of a finished run"):
+    with pytest.raises(UserError, match=r"no leaderboard\.json there; give the folder of a finished run"):
         read_board(tmp_path)
     board = json.loads((runs[0] / "leaderboard.json").read_text())
     del board["profiles"]
     (runs[0] / "leaderboard.json").write_text(json.dumps(board))
-    with pytest.raises(ConfigError, match=r"another version \(no 'profiles'\); `arena tournament --resume"):
+    with pytest.raises(UserError, match=r"another version \(no 'profiles'\); `arena tournament --resume"):
         compare(runs)
     (runs[0] / "leaderboard.json").write_text("{")
-    with pytest.raises(ConfigError, match="not JSON"):
+    with pytest.raises(UserError, match="not JSON"):
         read_board(runs[0])
 
 

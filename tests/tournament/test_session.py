@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 from arena.config import TournamentConfig
-from arena.config_file import ConfigError
+from arena.errors import RunInterrupted, UserError
 from arena.tournament import session
 from arena.tournament.outcome import rank, write_outcome
 from arena.tournament.plan import make_plan, resolve_paths
 from arena.tournament.run_folder import check_same_inputs, create_run, open_run
 from arena.tournament.runner import num_workers, player
-from arena.tournament.session import Interrupted, play_all
+from arena.tournament.session import play_all
 from arena.tournament.store import (
     compact,
     digest,
@@ -162,7 +162,7 @@ def test_an_interrupted_run_is_finished_by_resuming(survivor, monkeypatch):
             yield lambda units: stopped(play(units))
 
     monkeypatch.setattr(session, "player", stopping)
-    with pytest.raises(Interrupted, match=r"stopped after 2 of 10 units"):
+    with pytest.raises(RunInterrupted, match=r"stopped after 2 of 10 batches"):
         play_all(config, plan, run, Console(file=StringIO()))
     kept = {path.name: path.stat().st_mtime_ns for path in (run / "units").iterdir()}
     assert len(kept) == 2
@@ -239,7 +239,7 @@ def test_no_more_workers_than_units(tmp_path):
 )
 def test_what_cannot_be_played_is_refused_before_the_first_match(tmp_path, changes, said):
     changes = {"tournament": {}, **changes}
-    with pytest.raises(ConfigError, match=said.replace("?", r"\?").replace(".", r"\.")):
+    with pytest.raises(UserError, match=said.replace("?", r"\?").replace(".", r"\.")):
         make_plan(tiny(tmp_path, **changes))
 
 
@@ -263,7 +263,7 @@ def test_a_run_refuses_other_data(tmp_path):
     config = tiny(tmp_path)
     _, run = new_run(config)
     check_same_inputs(run, "", {})
-    with pytest.raises(ConfigError, match="have changed since it began"):
+    with pytest.raises(UserError, match="have changed since it began"):
         check_same_inputs(run, "0123", {})
 
 

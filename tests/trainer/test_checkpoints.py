@@ -2,7 +2,7 @@
 
 import pytest
 
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.trainer import checkpoints
 from arena.trainer.checkpoints import TrainingState
 
@@ -44,5 +44,5 @@ def test_the_best_stays_when_others_go(tmp_path):
 
 
 def test_without_one_there_is_nothing_to_go_on_from(tmp_path):
-    with pytest.raises(ConfigError, match="no checkpoint was written"):
+    with pytest.raises(UserError, match="no checkpoint was written"):
         checkpoints.last(tmp_path)

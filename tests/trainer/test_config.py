@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from arena.config_file import ConfigError
+from arena.errors import UserError
 from arena.trainer.config import dump_train_config, load_train_config, parse_flags
 
 
@@ -45,7 +45,7 @@ def test_what_is_saved_is_read_back(tmp_path):
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_place(tmp_path, text, flags, said):
-    with pytest.raises(ConfigError) as refusal:
+    with pytest.raises(UserError) as refusal:
         load_train_config(written(tmp_path, text), flags)
     line = str(refusal.value)
     assert "\n" not in line

@@ -4,8 +4,8 @@ import pytest
 
 from arena.agents.network import AssetPolicy
 from arena.config import SCRIPTED_FIELD
-from arena.config_file import ConfigError
 from arena.data.seeds import SEED_RANGES
+from arena.errors import UserError
 from arena.tournament.plan import make_plan
 from arena.trainer.config import EvaluationConfig
 from arena.trainer.evaluation import LEARNER, evaluate, evaluation_tournament, training_data
@@ -38,7 +38,7 @@ def test_a_tournament_of_the_users_is_taken_with_its_field(tmp_path):
     assert config.field == ("cash", "equal_weight")
     assert (config.data.num_assets, config.data.scenarios, config.data.seeds) == (2, 5, "validation")
     path.write_text(f"agents: [{{agent: cash, name: {LEARNER}}}]\n")
-    with pytest.raises(ConfigError, match="is the name of the policy in training"):
+    with pytest.raises(UserError, match="is the name of the policy in training"):
         evaluation_tournament(EvaluationConfig(tournament=path), ENV, 64, seed=3)
 
 
