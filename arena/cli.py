@@ -18,8 +18,9 @@ from arena.commands.monitor import monitor
 from arena.commands.new_agent import new_agent
 from arena.commands.report import report
 from arena.config import TournamentConfig
-from arena.config_file import load_config, override, with_agents, with_followers
+from arena.config_file import load_config, override
 from arena.errors import UserError
+from arena.tournament.configure import ONLY_WHERE, resumed_run, with_options
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 DESCRIPTION = """\
@@ -59,12 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def tournament(arguments: Sequence[str]) -> int:
     """Plan, play, rank; returns the exit code."""
-    command = _command("tournament", arguments)
+    words = _command("tournament", arguments)
     try:
         config, run = _configure(arguments)
-        from arena.tournament.command import play
+        from arena.tournament import command
 
-        return play(config, run, command)
+        return command.tournament(config, run, words)
     except UserError as error:
         return _refuse(error)
     except KeyboardInterrupt:
@@ -105,39 +106,16 @@ def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]
         return _resumed(options, flags)
     if options.data:
         flags += ["--data.source", "bars", "--data.dir", str(options.data)]
-    config = with_agents(load_config(options.config, flags, DESCRIPTION), options.agent)
-    config = with_followers(config, options.forecaster)
-    if config.data.source == "bars":
-        if config.data.dir is None:
-            raise UserError("the config asks for bars: say where they are with --data DIR")
-        if not config.data.dir.exists():
-            raise UserError(f"--data {config.data.dir}: no such file or folder")
-    if options.control:
-        from arena.tournament.controls import control
-
-        config = control(config, options.control)
-    return config, None
+    config = load_config(options.config, flags, DESCRIPTION)
+    return with_options(config, agents=options.agent, forecasters=options.forecaster, control=options.control), None
 
 
 def _resumed(options: argparse.Namespace, flags: Sequence[str]) -> tuple[TournamentConfig, Path]:
-    """The config that the run began with, and its folder; where the work is done and kept may change."""
-    if remote := "://" in options.resume:
-        from arena.tournament.mirror import begun_run, fetch_run
-
-        saved = begun_run(options.resume)
-    else:
-        from arena.tournament.run_folder import open_run
-
-        saved = open_run(Path(options.resume))
-    config = override(saved, flags, DESCRIPTION) if flags else saved
+    """The config that the run began with, and its folder."""
     others = (options.config, options.data, options.control, *options.agent, *options.forecaster)
-    free = {"ray": saved.ray, "mirror": saved.mirror} | ({"out": saved.out} if remote else {})
-    if any(others) or config.model_copy(update=free) != saved:
-        raise UserError(
-            "--resume: a run is finished with the config it began with; only --ray.*, --mirror and, of a URI, --out "
-            "may be given"
-        )
-    return config, fetch_run(options.resume, config.out) if remote else Path(options.resume)
+    if any(others):
+        raise UserError(ONLY_WHERE)
+    return resumed_run(options.resume, lambda saved: override(saved, flags, DESCRIPTION) if flags else saved)
 
 
 def _command(name: str, arguments: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from difflib import get_close_matches
 from itertools import pairwise
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from arena.config import AgentConfig, TournamentConfig
 from arena.errors import UserError
 
+SAVED = "pickle:"  # prefix of the spec of a saved object, see arena.agents.saved_object
 Place = tuple[str | int, ...]  # keys from the top of the document down to a value
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,7 +29,19 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = (), descrip
 def read_config(path: Path) -> TournamentConfig:
     """Defaults changed by the file."""
     content, root = read_sections(path)
-    return validated(TournamentConfig, content, str(path), root)
+    config = validated(TournamentConfig, content, str(path), root)
+    return with_saved_agents(config, lambda file: str(path.resolve().parent / file))
+
+
+def with_saved_agents(config: TournamentConfig, place: Callable[[str], str]) -> TournamentConfig:
+    """The config with place(FILE) for the FILE of each agent "pickle:FILE", which a run keeps in its own folder."""
+    agents = tuple(
+        agent.model_copy(update={"agent": SAVED + place(agent.agent.removeprefix(SAVED))})
+        if agent.agent.startswith(SAVED)
+        else agent
+        for agent in config.agents
+    )
+    return config.model_copy(update={"agents": agents})
 
 
 def read_sections(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
@@ -109,7 +122,7 @@ def with_followers(config: TournamentConfig, forecasters: Sequence[str]) -> Tour
     """The config with two more entrants for each forecaster (a file, or another spec): by mean-variance and by rank."""
     followers = []
     for spec in forecasters:
-        stem = _name_of(spec, "forecaster")
+        stem = spec_name(spec, "forecaster")
         for agent, name in (("mean_variance", stem), ("rank", f"{stem}_rank")):
             followers.append(AgentConfig(agent=agent, name=name, params={"forecaster": spec}))
     return _with(config, followers, "--forecaster")
@@ -117,10 +130,10 @@ def with_followers(config: TournamentConfig, forecasters: Sequence[str]) -> Tour
 
 def with_agents(config: TournamentConfig, specs: Sequence[str]) -> TournamentConfig:
     """The config with one more entrant for each spec of an agent."""
-    return _with(config, [AgentConfig(agent=spec, name=_name_of(spec, "agent")) for spec in specs], "--agent")
+    return _with(config, [AgentConfig(agent=spec, name=spec_name(spec, "agent")) for spec in specs], "--agent")
 
 
-def _name_of(spec: str, otherwise: str) -> str:
+def spec_name(spec: str, otherwise: str) -> str:
     """A name for the tables: of "file.py:Class" the class, of a path its last part."""
     last = spec.rpartition(":")[2]
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(last).stem).strip("._-") or otherwise

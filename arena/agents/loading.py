@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-FILE_PREFIXES = ("policy", "rllib", "sb3", "onnx")  # of specs "prefix:FILE"
+FILE_PREFIXES = ("policy", "rllib", "sb3", "onnx", "pickle")  # of specs "prefix:FILE"
 
 
 def resolve_spec(spec: str) -> str:

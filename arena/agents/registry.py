@@ -19,6 +19,7 @@ from arena.agents.oracle import Oracle
 from arena.agents.policy import load_policy
 from arena.agents.price_rules import CrossMomentum, Macd, MeanReversion, Momentum, Rsi
 from arena.agents.rllib_policy import load_rllib
+from arena.agents.saved_object import MEMORY, PICKLE, find_in_memory, load_object, with_copies
 from arena.agents.sb3_policy import load_sb3
 from arena.agents.types import Agent
 
@@ -50,6 +51,9 @@ FROM_FILES: dict[str, Callable[..., Agent]] = {
     "onnx": load_onnx,
 }
 
+# What finds the Python object behind "prefix:KEY".
+FROM_OBJECTS: dict[str, Callable[[str], Any]] = {PICKLE: load_object, MEMORY: find_in_memory}
+
 # Policies that come with the package, as names; weights/README.md says how each was trained.
 SHIPPED: dict[str, str] = {"trained": f"policy:{Path(__file__).parent / 'weights' / 'trained.pt'}"}
 
@@ -70,6 +74,8 @@ def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
             policy, "policy:FILE", "rllib:CHECKPOINT", "sb3:FILE" or "onnx:FILE". A name or place stands for a class
             after `arena.agents.types.Agent`, or for a class or function for one market (`NumpyAgent`):
             act(observation, generator) with two arguments is the former, act(obs) with one the latter.
+            "pickle:FILE" and "memory:KEY" name a Python object, see `arena.agents.saved_object`: a class, an instance
+            (each call gives a copy) or a function.
     params  keyword arguments of the class, or of the function after its observation or its FILE
     """
     params = dict(params or {})
@@ -86,15 +92,15 @@ def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
         raise ValueError(f"agent {spec!r} needs a value for its parameter {', '.join(missing)}")
     if load is not None:
         return load(file, **params)
-    make = partial(found, **params)
-    if not isinstance(found, type):
-        return _for_one_market(lambda: make, spec, found)
+    make = with_copies(found) if is_instance(found) else partial(found, **params)
+    if not is_instance(found) and not isinstance(found, type):
+        return _for_one_market(lambda: make, found)
     agent = make()
     if not callable(getattr(agent, "act", None)):
         raise ValueError(f"agent {spec!r} has no method act(observation, generator), nor act(obs) for one market")
     arguments = _num_required(agent.act)
     if arguments == 1:
-        return _for_one_market(make, spec, agent)
+        return _for_one_market(make, agent)
     if arguments != 2:
         raise ValueError(
             f"agent {spec!r}: act takes {arguments} arguments, expected act(self, observation, generator) for a batch "
@@ -124,7 +130,10 @@ def describe_agents() -> list[AgentDescription]:
 def find_agent(spec: str) -> Callable[..., Any]:
     """The class or function that a spec names."""
     plug_ins = _plug_ins()
-    if ":" in spec:
+    prefix, _, key = spec.partition(":")
+    if prefix in FROM_OBJECTS:
+        found = FROM_OBJECTS[prefix](key)
+    elif ":" in spec:
         found = load_member(spec)
     elif spec in BUILT_IN:
         found = BUILT_IN[spec]
@@ -143,19 +152,33 @@ def find_agent(spec: str) -> Callable[..., Any]:
         close = get_close_matches(spec, known, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
         raise ValueError(f"unknown agent {spec!r}; {hint} Your own: package.module:Class or path/to/file.py:Class")
-    if not callable(found):
+    if not callable(found) and not (prefix in FROM_OBJECTS and is_instance(found)):
         raise ValueError(f"agent {spec!r} is a {type(found).__name__}, expected a class or a function")
     return found
 
 
-def _for_one_market(make: Callable[[], Any], spec: str, wants: Any) -> NumpyAgent:
-    """`wants` says in attributes what its observation should hold."""
+def is_instance(found: Any) -> bool:
+    """Whether the object is an agent itself, and no class or function that gives or is one."""
+    return not isinstance(found, type) and callable(getattr(found, "act", None))
+
+
+def _for_one_market(make: Callable[[], Any], wants: Any) -> NumpyAgent:
+    """`wants` says in attributes what its observation should hold. Messages use its name, which no folder changes."""
     history_length = getattr(wants, "history_length", DEFAULT_HISTORY)
-    return NumpyAgent(make, spec, history_length, getattr(wants, "forecaster", ""))
+    return NumpyAgent(make, name_of(wants), history_length, getattr(wants, "forecaster", ""))
+
+
+def name_of(found: Any) -> str:
+    """Name of the class or function that an agent was made from."""
+    if isinstance(found, partial):
+        return name_of(found.func)
+    return str(getattr(found, "__name__", type(found).__name__))
 
 
 def agent_parameters(found: Callable[..., Any]) -> dict[str, Any]:
     """Parameters that a config may set, with their defaults."""
+    if is_instance(found):
+        return {}  # it has been made
     entries = list(inspect.signature(found).parameters.values())
     if not isinstance(found, type):
         entries = entries[1:]  # the first argument of a function is the observation, or the file
@@ -176,7 +199,9 @@ def _plug_ins() -> dict[str, EntryPoint]:
 
 
 def _takes_any(found: Callable[..., Any]) -> bool:
-    return any(entry.kind is inspect.Parameter.VAR_KEYWORD for entry in inspect.signature(found).parameters.values())
+    return not is_instance(found) and any(
+        entry.kind is inspect.Parameter.VAR_KEYWORD for entry in inspect.signature(found).parameters.values()
+    )
 
 
 def _num_required(function: Callable[..., Any]) -> int:

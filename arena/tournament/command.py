@@ -3,14 +3,11 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from arena.cluster.joining import LOCAL, check_answers, job_note
+from arena.cluster.joining import LOCAL
 from arena.config import TournamentConfig
-
-if TYPE_CHECKING:
-    from arena.tournament.mirror import Mirror
-    from arena.tournament.plan import Plan
+from arena.errors import IncompleteRun, RunInterrupted
 
 FAILED, INTERRUPTED = 1, 130  # exit codes
 PIPE_WIDTH = 130  # columns where there is no terminal to ask
@@ -24,81 +21,34 @@ FORMATS = {
 }
 
 
-def play(config: TournamentConfig, run: Path | None, command: str) -> int:
+def tournament(config: TournamentConfig, resumed: Path | None, command: str) -> int:
     """Returns the exit code; UserError says what cannot be used.
 
-    run      to finish; None: a new one
+    resumed  the folder of a run to continue; None: a new run
     command  the words that began it
     """
     from rich.console import Console
 
+    from arena.tournament import wording
+    from arena.tournament.driver import run_tournament
+    from arena.tournament.report import leaderboard_table
+    from arena.tournament.run_result import load_run
+
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     _announce(console, config)
-
-    note = job_note(config.ray.address)
-    if note and config.ray.workers != 0:
-        console.print(f"note: {note}", markup=False, style="yellow")
-    check_answers(config.ray.address, f"--ray.address {config.ray.address}")  # before there is a run folder
-
-    from arena.tournament.mirror import mirror_of
-    from arena.tournament.outcome import data_notes
-    from arena.tournament.plan import make_plan, resolve_paths
-    from arena.tournament.remote_folder import RemoteFolder
-    from arena.tournament.run_folder import check_same_inputs, create_run, save_data_report
-
-    config = resolve_paths(config)
-    if config.mirror:
-        RemoteFolder(config.mirror)  # what is wrong with it is better known before than after the bars are read
-    plan = make_plan(config)
-    if run is None:
-        run = create_run(config, command, plan.data_digest, plan.job.forecasters, plan.agent_digests)
-    else:
-        check_same_inputs(run, plan.data_digest, plan.job.forecasters, plan.agent_digests)
-    if plan.data_report is not None:
-        save_data_report(run, plan.data_report)
-        console.print(plan.data_report.text(), markup=False, style="dim")
-        for note in data_notes(plan)[1:]:
-            console.print(f"warning: {note}", markup=False, style="yellow")
-    console.print(f"  playing    {plan.schedule.num_units} units of work\n  run folder {run}", markup=False)
-    with mirror_of(run, config.mirror) as mirror:
-        if mirror:
-            console.print(f"  copy       {mirror.uri}", markup=False, soft_wrap=True)
-        console.print()
-        return _play_run(config, plan, run, console, mirror)
-
-
-def _play_run(config: TournamentConfig, plan: "Plan", run: Path, console: Any, mirror: "Mirror | None") -> int:
-    from arena.errors import IncompleteRun, RunInterrupted
-    from arena.tournament import wording
-    from arena.tournament.outcome import rank, write_outcome
-    from arena.tournament.report import leaderboard_table
-    from arena.tournament.session import play_all
-    from arena.tournament.store import NotStored, why
-
-    again = f"python scripts/tournament.py --resume {shlex.quote(str(run))}"
-    if mirror:
-        again += f"\nor, on any machine, with\n  python scripts/tournament.py --resume {shlex.quote(mirror.uri)}"
     try:
-        play_all(config, plan, run, console, mirror)
+        run, board = run_tournament(config, resumed, command, console)
     except RunInterrupted as stop:
         console.print()
         if stop.num_done:
-            console.print(leaderboard_table(rank(run, plan, config.seed)))
-        _put_the_rest(mirror)
-        console.print(f"\n{stop}; go on with\n  {again}", markup=False, soft_wrap=True)
+            console.print(leaderboard_table(load_run(stop.run).board))
+        console.print(f"\n{stop}; {_how_to_resume(config, stop.run)}", markup=False, soft_wrap=True)
         return INTERRUPTED
     except IncompleteRun as stop:
-        _put_the_rest(mirror)
-        return _fail(str(stop), again)
+        errors = Console(stderr=True, highlight=False)
+        errors.print(f"error: {stop}; {_how_to_resume(config, stop.run)}", markup=False, soft_wrap=True)
+        return FAILED
     console.print()
-    try:
-        board = write_outcome(run, plan, config.seed, f"{config.name}, seed {config.seed}")
-        if mirror:
-            mirror.finish()
-    except OSError as error:
-        return _fail(f"all units are stored, but their outcome cannot be written to {run}: {why(error)}", again)
-    except NotStored as error:
-        return _fail(f"{run} is complete, its copy is not: {error}", again)
     console.print(leaderboard_table(board))
     if board["final"]:
         console.print("\nthe final, in scenarios that no round has used")
@@ -111,26 +61,14 @@ def _play_run(config: TournamentConfig, plan: "Plan", run: Path, console: Any, m
     return 0
 
 
-def _put_the_rest(mirror: "Mirror | None") -> None:
-    """Of a run that ends early: the units that are still on their way, and the log."""
-    from rich.console import Console
+def _how_to_resume(config: TournamentConfig, run: Path) -> str:
+    from arena.tournament.remote_folder import absolute_uri, child_uri
 
-    from arena.tournament.store import NotStored
-
-    try:
-        if mirror and not mirror.broken:
-            mirror.finish()
-    except NotStored as error:
-        Console(stderr=True, highlight=False).print(f"warning: {error}", markup=False, soft_wrap=True)
-
-
-def _fail(sentence: str, again: str) -> int:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False).print(
-        f"error: {sentence}; go on with\n  {again}", markup=False, soft_wrap=True
-    )
-    return FAILED
+    again = f"go on with\n  python scripts/tournament.py --resume {shlex.quote(str(run))}"
+    copy = child_uri(absolute_uri(config.mirror), run.name) if config.mirror else None
+    if copy and copy != run.resolve().as_uri():
+        again += f"\nor, on any machine, with\n  python scripts/tournament.py --resume {shlex.quote(copy)}"
+    return again
 
 
 def _announce(console: Any, config: TournamentConfig) -> None:

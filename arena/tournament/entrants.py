@@ -9,6 +9,7 @@ from arena.agents.loading import resolve_spec, spec_file
 from arena.agents.types import Agent
 from arena.cluster.parcels import digest
 from arena.config import AgentConfig, TournamentConfig
+from arena.config_file import SAVED
 from arena.envs.types import FORECAST_HORIZONS
 from arena.errors import UserError
 from arena.forecast.types import Forecaster
@@ -59,9 +60,16 @@ def check_fit(made_for: Mapping[str, MadeFor], num_assets: int, num_modes: int) 
 
 
 def file_digests(entrants: Mapping[str, Entrant]) -> dict[str, str]:
-    """Spec -> SHA-256 of the file or folder that it names, of those that name one."""
+    """Spec -> SHA-256 of the file or folder that it names, of those that name one.
+
+    A saved object is named without its folder: a run keeps it in its own, wherever that is moved.
+    """
     files = {entrant.agent: spec_file(entrant.agent) for entrant in entrants.values()}
-    return {spec: digest(file) for spec, file in files.items() if file is not None}
+    return {
+        f"{SAVED}{file.name}" if spec.startswith(SAVED) else spec: digest(file)
+        for spec, file in files.items()
+        if file is not None
+    }
 
 
 def check_forecasters(config: TournamentConfig, entrants: Mapping[str, Entrant]) -> dict[str, Forecaster]:

@@ -17,6 +17,7 @@ from arena.config import TournamentConfig
 from arena.config_file import read_config
 from arena.errors import UserError
 from arena.tournament.remote_folder import RemoteFolder, child_uri, parent_uri, said
+from arena.tournament.run_folder import AGENTS
 from arena.tournament.store import NotStored, unit_files
 from arena.tournament.types import Unit
 
@@ -50,7 +51,7 @@ class Mirror:
         here = _files(self._run)
         self._each(self._fetch, [name for name in there if name.startswith(IMMUTABLE) and name not in here])
         missing = [name for name in here if name not in there]
-        for name in BEGUN:
+        for name in [*BEGUN, *(name for name in here if name.startswith(f"{AGENTS}/"))]:
             if name in missing:
                 self._put(name, patient=False)  # a wrong bucket is told at once
         for part in ("paths/", "units/"):  # a unit counts as soon as its rows are there, so they go last

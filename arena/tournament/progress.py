@@ -10,6 +10,7 @@ from arena.monitor import metrics
 from arena.tournament import growth
 from arena.tournament.growth import ScenarioKind
 from arena.tournament.metering import count_unit
+from arena.tournament.notebook import NotebookLive, in_notebook
 from arena.tournament.score_sums import ScoreSums
 from arena.tournament.wording import bps, half_width
 
@@ -62,14 +63,15 @@ def progress_bar(console: "Console", num_units: int, num_done: int, standing: St
         TextColumn("matches"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("units"),
+        TextColumn("batches"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
     )
     task = bar.add_task("matches", total=num_units, completed=num_done)
-    with Live(bar, console=console, refresh_per_second=4) as live:
+    show = NotebookLive if in_notebook() and not console.quiet else Live
+    with show(bar, console=console) as live:
         yield Ticker(bar, task, live, standing)
 
 
@@ -111,4 +113,5 @@ class Ticker:
         (task,) = self._bar.tasks
         passed = time.monotonic() - self._begun
         left = passed / (task.completed - self._done_before) * (task.total - task.completed)
-        return f"{task.completed:,.0f} of {task.total:,.0f} units in {passed / 60:.1f} min, about {left / 60:.1f} left"
+        done = f"{task.completed:,.0f} of {task.total:,.0f} batches in {passed / 60:.1f} min"
+        return f"{done}, about {left / 60:.1f} left"

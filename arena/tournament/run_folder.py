@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.config import TournamentConfig
-from arena.config_file import dump_config, read_config
+from arena.config_file import SAVED, dump_config, read_config, with_saved_agents
 from arena.errors import UserError
 from arena.tournament.types import FORFEIT
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
     from arena.data.bars import Report
 
+AGENTS = "agents"  # folder of a run with the Python objects that entered it
+AGENTS_README = (
+    "Agents of this run that were Python objects. These files are code: opening one runs it. `--resume` opens them;\n"
+    "`arena report` and `arena.load_run` do not.\n"
+)
 PACKAGES = ("arena", "torch", "numpy", "ray", "pyarrow", "scipy", "pandas")
 LOGGER = logging.getLogger("arena.tournament")
 
@@ -36,19 +42,34 @@ def create_run(
 ) -> Path:
     """A new folder OUT/0001-name with config.yaml, command.txt and environment.json; numbers only grow.
 
+    Files of agents "pickle:FILE" are copied to RUN/agents.
     With a mirror it is 0001-name-1a2b3c4d, a name that no other run has wherever it began: a number is only free here.
     """
     inputs = {"data_digest": data_digest, "forecasters": dict(forecasters or {}), "agents": dict(agents or {})}
     facts = {**environment(), **inputs}
-    return make_folder(
+    portable = with_saved_agents(config, lambda file: f"{AGENTS}/{Path(file).name}")
+    run = make_folder(
         config.out,
         f"{config.name}-{secrets.token_hex(4)}" if config.mirror else config.name,
         {
-            "config.yaml": dump_config(config),
+            "config.yaml": dump_config(portable),
             "command.txt": command + "\n",
             "environment.json": json.dumps(facts, indent=1) + "\n",
         },
     )
+    kept = kept_agents(config, run)
+    if kept:
+        (run / AGENTS).mkdir()
+        (run / AGENTS / "README.txt").write_text(AGENTS_README)
+    for file, place in kept.items():
+        shutil.copyfile(file, place)
+    return run
+
+
+def kept_agents(config: TournamentConfig, run: Path) -> dict[str, str]:
+    """Where the run keeps the file of each agent "pickle:FILE": old path -> absolute path."""
+    files = {agent.agent.removeprefix(SAVED) for agent in config.agents if agent.agent.startswith(SAVED)}
+    return {file: str(run.resolve() / AGENTS / Path(file).name) for file in sorted(files)}
 
 
 def make_folder(out: Path, name: str, files: Mapping[str, str]) -> Path:

@@ -8,6 +8,7 @@ raise again. What an agent raises is a forfeit, which the unit itself stores, an
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from arena.cluster import entry
-from arena.cluster.joining import LOCAL, join
+from arena.cluster.joining import AUTO, LOCAL, join
 from arena.cluster.parcels import Missing
 from arena.cluster.tasks import QUEUED_PER_WORKER, ClusterRoom, FixedRoom, Lost, as_they_finish
 from arena.config import RayConfig
@@ -65,6 +66,8 @@ def player(
     if workers == 0:
         yield lambda units: ((unit, play_unit(job, unit)) for unit in units)
         return
+    if connected_ray():
+        config = config.model_copy(update={"address": AUTO})  # it may be a cluster, with other machines and users
     with started(config, workers) as ray:
         from arena.tournament.remote import Cargo
 
@@ -79,13 +82,24 @@ def player(
 
 @contextmanager
 def started(config: RayConfig, workers: int) -> Iterator[ModuleType]:
-    """The module `ray`, connected for as long as the block lasts, in which SIGTERM is as Ctrl-C."""
-    ray = start_ray(config, workers)
+    """The module `ray`, connected for as long as the block lasts, in which SIGTERM is as Ctrl-C.
+
+    A Ray that this process has started itself, such as one of a notebook, is used and left running.
+    """
+    given = connected_ray()
+    ray = given or start_ray(config, workers)
     try:
         with _sigterm_as_ctrl_c():
             yield ray
     finally:
-        ray.shutdown()  # of a local Ray: ends its processes; of a cluster: leaves it, which ends our tasks and actors
+        if given is None:
+            ray.shutdown()  # ends the processes of a local Ray; leaves a cluster, which ends our tasks and actors
+
+
+def connected_ray() -> ModuleType | None:
+    """The module `ray` if this process has connected it already."""
+    ray = sys.modules.get("ray")
+    return ray if ray is not None and ray.is_initialized() else None
 
 
 def room_of(ray: ModuleType, config: RayConfig, workers: int) -> FixedRoom | ClusterRoom:
