@@ -12,7 +12,6 @@ from arena.config import AgentConfig, TournamentConfig
 from arena.envs.types import FORECAST_HORIZONS
 from arena.errors import UserError
 from arena.forecast.types import Forecaster
-from arena.tournament.followers import followed
 from arena.tournament.forecasts import loaded
 from arena.tournament.formats import copies_of
 from arena.tournament.seats import Entrant
@@ -64,12 +63,14 @@ def file_digests(entrants: Mapping[str, Entrant]) -> dict[str, str]:
     return {spec: digest(file) for spec, file in files.items() if file is not None}
 
 
-def check_forecasters(config: TournamentConfig, entrants: Mapping[str, Entrant]) -> dict[str, Forecaster]:
-    """Spec -> forecaster of all that entrants follow, each loaded once here to see that it can be used."""
+def check_forecasters(config: TournamentConfig, specs: Mapping[str, str]) -> dict[str, Forecaster]:
+    """Spec -> forecaster of all that entrants follow, each loaded once here to see that it can be used.
+
+    specs  entrant name -> spec of its forecaster, "" for none
+    """
     forecasters: dict[str, Forecaster] = {}
     length, warmup = config.forecast.context_length, config.data.warmup
-    for name, entrant in entrants.items():
-        spec = followed(entrant)
+    for name, spec in specs.items():
         if not spec or spec in forecasters:
             continue
         if warmup < length:
