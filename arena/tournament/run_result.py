@@ -4,8 +4,8 @@ from pathlib import Path
 
 from arena.config_file import read_config
 from arena.errors import UserError
+from arena.tournament.batches import Batches
 from arena.tournament.run_comparison import read_board
-from arena.tournament.tournament_run import Batches
 from arena.tournament.tournament_run import TournamentRun as TournamentRun
 
 COPIES = Path("runs")  # parent of copies of runs that lie behind a URI

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from arena.config import TournamentConfig
 from arena.config_file import read_config
 from arena.errors import UserError
 from arena.tournament import wording
+from arena.tournament.batches import Batches, finished_batches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,18 +19,6 @@ if TYPE_CHECKING:
     from arena.tournament.leaderboard_frame import Leaderboard
 
 NUM_LEADERS = 3  # entrants in the text of a run
-
-
-class Batches(NamedTuple):
-    """How much of a run is there."""
-
-    finished: int
-    planned: int
-
-    @property
-    def sentence(self) -> str:
-        """For the reader of an unfinished run."""
-        return f"Partial: {self.finished} of {self.planned} batches are finished."
 
 
 class TournamentRun:
@@ -226,18 +215,7 @@ class TournamentRun:
 
     @cached_property
     def _batches(self) -> Batches:
-        if self._unfinished:
-            return self._unfinished
-        lineups, size = self._rows["lineup"].to_pylist(), self.config.tournament.batch_size
-        scenarios: dict[int, set[int]] = {}
-        for lineup, scenario in zip(lineups, self._rows["scenario"].to_pylist()):
-            scenarios.setdefault(lineup, set()).add(scenario)
-        finished = sum(-(-len(played) // size) for played in scenarios.values())
-        if not (self._board.get("stop") or {}).get("decided"):
-            return Batches(finished, finished)
-        from arena.tournament.plan import make_schedule, synthetic_seeds  # bars are never stopped early
-
-        return Batches(finished, make_schedule(self.config, synthetic_seeds(self.config)).num_units)
+        return self._unfinished or finished_batches(self._rows, self.config, self._board)
 
     def _ranked(self, board: Mapping[str, Any]) -> "pa.Table":
         """The rows that a leaderboard was made from."""
