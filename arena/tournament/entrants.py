@@ -13,7 +13,6 @@ from arena.config_file import SAVED
 from arena.envs.types import FORECAST_HORIZONS
 from arena.errors import UserError
 from arena.forecast.types import Forecaster
-from arena.tournament.followers import followed
 from arena.tournament.forecasts import loaded
 from arena.tournament.formats import copies_of
 from arena.tournament.seats import Entrant
@@ -72,12 +71,14 @@ def file_digests(entrants: Mapping[str, Entrant]) -> dict[str, str]:
     }
 
 
-def check_forecasters(config: TournamentConfig, entrants: Mapping[str, Entrant]) -> dict[str, Forecaster]:
-    """Spec -> forecaster of all that entrants follow, each loaded once here to see that it can be used."""
+def check_forecasters(config: TournamentConfig, specs: Mapping[str, str]) -> dict[str, Forecaster]:
+    """Spec -> forecaster of all that entrants follow, each loaded once here to see that it can be used.
+
+    specs  entrant name -> spec of its forecaster, "" for none
+    """
     forecasters: dict[str, Forecaster] = {}
     length, warmup = config.forecast.context_length, config.data.warmup
-    for name, entrant in entrants.items():
-        spec = followed(entrant)
+    for name, spec in specs.items():
         if not spec or spec in forecasters:
             continue
         if warmup < length:

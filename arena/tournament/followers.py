@@ -19,9 +19,11 @@ def followed(entrant: Entrant) -> str:
     return spec if isinstance(spec, str) else ""
 
 
-def forecast_pairs(entrants: Mapping[str, Entrant]) -> list[tuple[str, str]]:
-    """(follower of a forecast, entrant of the same rule that follows the baseline), where there is such an entrant."""
-    specs = {name: followed(entrant) for name, entrant in entrants.items()}
+def forecast_pairs(entrants: Mapping[str, Entrant], specs: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(follower of a forecast, entrant of the same rule that follows the baseline), where there is such an entrant.
+
+    specs  entrant name -> what `followed` says of it
+    """
     rules = {
         name: (entrant.agent, {key: value for key, value in entrant.params.items() if key != "forecaster"})
         for name, entrant in entrants.items()

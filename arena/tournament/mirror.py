@@ -22,7 +22,7 @@ from arena.tournament.store import NotStored, unit_files
 from arena.tournament.types import Unit
 
 SAME = ("config.yaml", "environment.json")  # what a unit holds depends on these alone: equal ones can be merged
-BEGUN = (*SAME, "command.txt")  # what every run has from its first moment
+BEGUN = (*SAME, "command.txt", "ranking.json")  # what every run has from its first moment
 IMMUTABLE = ("units/", "paths/")
 THREADS = 8  # an object store answers in tens of milliseconds, whatever the size of a unit
 MOST_PENDING = 64  # units that are stored here and not yet there; then the run waits

@@ -17,6 +17,7 @@ from arena.envs.presets import preset
 from arena.errors import UserError
 from arena.forecast.loading import absolute
 from arena.tournament.entrants import check_entrants, check_fit, check_forecasters, file_digests
+from arena.tournament.followers import followed, forecast_pairs
 from arena.tournament.forecasts import ForecastRules
 from arena.tournament.formats import COPIES, Schedule, fixed_schedule
 from arena.tournament.growth import ScenarioKind
@@ -40,6 +41,7 @@ class Plan(NamedTuple):
     num_copies: int  # of each entrant of a population in turn; 0 in another format
     kind: ScenarioKind
     periods_per_year: float
+    forecast_pairs: list[tuple[str, str]]  # (follower of a forecast, the same rule on a random walk)
     data_digest: str  # of the bars; "" for synthetic scenarios, which their seeds define
     agent_digests: dict[str, str]  # spec -> of the file that it names
     data_report: Report | None  # of the bars
@@ -77,7 +79,8 @@ def make_plan(config: TournamentConfig) -> Plan:
     """Check all that can be checked before the first match; UserError says in a sentence what is wrong."""
     try:
         entrants, made_for = check_entrants(config, num_copies(config))
-        forecasters = check_forecasters(config, entrants)
+        specs = {name: followed(entrant) for name, entrant in entrants.items()}
+        forecasters = check_forecasters(config, specs)
         windows, report = None, None
         notes: list[str] = []
         if config.data.source == "bars":
@@ -116,6 +119,7 @@ def make_plan(config: TournamentConfig) -> Plan:
         num_copies=num_copies(config),
         kind="seed" if windows is None else "window",
         periods_per_year=DAYS_PER_YEAR / dt,
+        forecast_pairs=forecast_pairs(entrants, specs),
         data_digest="" if windows is None else scenarios_digest(windows),
         agent_digests=file_digests(entrants),
         data_report=report,

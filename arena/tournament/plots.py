@@ -1,4 +1,4 @@
-"""PNG plots for papers and mails; matplotlib without a display."""
+"""Plots for papers, mails and notebooks; matplotlib figures without a display and without pyplot's state."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,25 +14,36 @@ if TYPE_CHECKING:
 NUM_COLORED = 3  # leaders drawn in colour, the first with its band; the others as thin medians
 
 
-def write_plots(folder: Path, leaderboard: Mapping[str, Any], bands: Mapping[str, Band] | None) -> list[Path]:
-    """Write growth.png, rating.png, costs.png and, given paths, wealth.png; returns what was written.
+KINDS = ("growth", "rating", "costs", "wealth")
 
-    Of the first MAX_ROWS entrants of a large field.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+
+def plot(kind: str, leaderboard: Mapping[str, Any], bands: Mapping[str, Band] | None = None) -> "Figure":
+    """One of KINDS as a figure, of the first MAX_ROWS entrants of a large field; "wealth" needs the bands."""
     entries = leaderboard["agents"][:MAX_ROWS]
-    above = " above cash" if leaderboard["cash"] else ""
-    written = [
-        _forest(folder / "growth.png", entries, "growth", 1e4, f"growth per game{above} [bps]", 0.0),
-        _forest(folder / "rating.png", entries, "rating", 1.0, "Plackett-Luce rating, cash = 1000", 1000.0),
-        _costs(folder / "costs.png", entries),
-    ]
-    if bands:
-        written.append(_wealth(folder / "wealth.png", entries, bands))
+    if kind == "growth":
+        above = " above cash" if leaderboard["cash"] else ""
+        return _forest(entries, "growth", 1e4, f"growth per game{above} [bps]", 0.0)
+    if kind == "rating":
+        return _forest(entries, "rating", 1.0, "Plackett-Luce rating, cash = 1000", 1000.0)
+    if kind == "costs":
+        return _costs(entries)
+    assert kind == "wealth", kind
+    assert bands, "no paths were kept"
+    return _wealth(entries, bands)
+
+
+def write_plots(folder: Path, leaderboard: Mapping[str, Any], bands: Mapping[str, Band] | None) -> list[Path]:
+    """Write growth.png, rating.png, costs.png and, given paths, wealth.png; returns what was written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for kind in KINDS:
+        if kind != "wealth" or bands:
+            written.append(folder / f"{kind}.png")
+            plot(kind, leaderboard, bands).savefig(written[-1], dpi=140)
     return written
 
 
-def _forest(path: Path, entries: list[dict[str, Any]], field: str, scale: float, label: str, reference: float) -> Path:
+def _forest(entries: list[dict[str, Any]], field: str, scale: float, label: str, reference: float) -> "Figure":
     hidden = off_scale(entries, field, reference)
     figure, axes = _row_axes(row_names(entries, hidden))
     low, high = value_range(entries, field, hidden, reference)
@@ -45,10 +56,10 @@ def _forest(path: Path, entries: list[dict[str, Any]], field: str, scale: float,
             axes.hlines(place, entry[f"{field}_low"] * scale, entry[f"{field}_high"] * scale, color=ACCENT)
         axes.plot(entry[field] * scale, place, "o", color=ACCENT, markersize=4)
     axes.set_xlabel(label)
-    return _save(figure, path)
+    return figure
 
 
-def _costs(path: Path, entries: list[dict[str, Any]]) -> Path:
+def _costs(entries: list[dict[str, Any]]) -> "Figure":
     figure, axes = _row_axes(row_names(entries))
     paid, received = [0.0] * len(entries), [0.0] * len(entries)
     for part, (label, color) in COST_PARTS.items():
@@ -62,13 +73,13 @@ def _costs(path: Path, entries: list[dict[str, Any]]) -> Path:
     if any(paid) or any(received):
         axes.legend(frameon=False, fontsize=8)
     axes.set_xlabel("mean cost per game [bps of the initial nav]")
-    return _save(figure, path)
+    return figure
 
 
-def _wealth(path: Path, entries: list[dict[str, Any]], bands: Mapping[str, Band]) -> Path:
-    from matplotlib.figure import Figure
+def _wealth(entries: list[dict[str, Any]], bands: Mapping[str, Band]) -> "Figure":
+    from arena.tournament.notebook_figure import NotebookFigure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = NotebookFigure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for place, entry in enumerate(entry for entry in entries if entry["agent"] in bands):
         band = bands[entry["agent"]]
@@ -87,22 +98,17 @@ def _wealth(path: Path, entries: list[dict[str, Any]], bands: Mapping[str, Band]
     axes.set_ylabel(f"nav / initial nav: median, {BAND[0]:.0%} to {BAND[1]:.0%}")
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, path)
+    return figure
 
 
 def _row_axes(names: list[str]) -> "tuple[Figure, Axes]":
     """Axes with one row per entrant, the first on top. Figure objects, not pyplot: no global state, no display."""
-    from matplotlib.figure import Figure
+    from arena.tournament.notebook_figure import NotebookFigure
 
-    figure = Figure(figsize=(7, 1.0 + 0.3 * len(names)), layout="constrained")
+    figure = NotebookFigure(figsize=(7, 1.0 + 0.3 * len(names)), layout="constrained")
     axes = figure.subplots()
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure, axes
-
-
-def _save(figure: "Figure", path: Path) -> Path:
-    figure.savefig(path, dpi=140)
-    return path

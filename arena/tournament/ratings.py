@@ -1,23 +1,8 @@
 """From result rows to the leaderboard: everything a report shows is inferred here, nothing is stored but the rows.
 
-Keys of the leaderboard. NAME* stands for NAME, NAME_low and NAME_high, a number with its 95 % interval by scenario.
-agents  one entry per entrant, best growth first
-    agent, rank                 name; place by growth
-    rank_low, rank_high, tier   what may be claimed: 1 + number significantly better, m - number significantly worse;
-                                the first of a tier is significantly better than nobody else in it
-    growth*                     mean log growth per game above cash, of the headline score
-    growth_raw*, growth_cv*     the same with the luck of the prices in it, and without
-    rating*                     Plackett-Luce on the Elo scale, cash = 1000
-    sharpe*                     of all steps pooled, per sqrt(year)
-    iqm*                        mean of the middle half of the headline scores above cash
-    prob_better*                chance to score higher than the next of the ranking in a scenario, a tie counting half
-    alpha_rank                  mass in the long run of imitation, see details.structure
-    games, forfeits, median_return, ...   games.describe_games;  flag   "wins often, earns little"
-    sortino*                    of all steps pooled, per sqrt(year)
-    calmar                      median over games of annualised return / deepest drawdown
-    mean_return, spread, fee    games.mean_parts
-pairs                   every pair, the higher ranked first: agent, against, growth* (mean lead in shared scenarios),
-                        p_value (adjusted over all pairs), verdict: better, worse, not separated, identical, undecided
+Keys of the leaderboard:
+agents                  one entry per entrant, best growth first; its keys are in column_dictionary, table leaderboard
+pairs                   every pair, the higher ranked first; its keys are there too, table pairs
 leader                  agent, significant, p_values, not_separated: the pairs of the first
 equality_p_value        of one test that all entrants are equal
 transitivity, alpha_rank, profiles, confidence_set    see details

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.tournament import figures, lines, matrices, pages, panels, path_table, report_tables, wording
+from arena.tournament.column_dictionary import meaning
 from arena.tournament.columns import columns, scattered
 from arena.tournament.exhibits import Exhibits
 from arena.tournament.wording import bps, number
@@ -20,7 +21,7 @@ TERMINAL_COLUMNS = (
     *("growth", "raw growth", "rating", "median return", "Sharpe"),
     *("drawdown", "turnover", "explicit cost"),
 )
-RANK = "place by growth; below it the ranks that are not ruled out, by tests of all pairs together"
+RANK = f"{meaning('rank')}; below it the possible ranks (95 %), by tests of all pairs together"
 PLUS_MINUS = {"growth": ("growth", bps), "raw growth": ("growth_raw", bps), "rating": ("rating", number)}
 
 
@@ -46,6 +47,7 @@ def write_report(
     command: str = "",
     notes: Sequence[str] = (),
     of_final: bool = False,
+    path: Path | None = None,
 ) -> Path:
     """Write report.html: one file that needs no network.
 
@@ -56,6 +58,7 @@ def write_report(
     command      that repeats the run
     notes        further warnings, such as data problems; those of the leaderboard are always shown
     of_final     in a folder inside that of the run, whose report is of the rounds before
+    path         of the file; None: report.html in the folder `run`
     """
     ranking = [entry["agent"] for entry in leaderboard["agents"]]
     unit = wording.unit_of(leaderboard)
@@ -110,7 +113,7 @@ def write_report(
         environment=environment or {},
         command=command,
     )
-    path = run / "report.html"
+    path = path or run / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
 

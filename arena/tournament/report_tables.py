@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from arena.tournament.column_dictionary import meaning
 from arena.tournament.curves import Band
 from arena.tournament.figures import COST_PARTS
 from arena.tournament.settling import Running
@@ -13,20 +14,17 @@ PROFILE_COLUMNS = 7  # thresholds of a profile that its table shows
 RUNNING_ROWS = 8  # counts of scenarios, likewise
 
 MEASURES = {
-    "mean return": "per game, luck of the prices included",
-    "middle half [bps]": "mean of the middle half of the scores, which no outlier can move (interquartile mean)",
-    "beats the next": "chance to score higher than the next of the ranking in a scenario, a tie counting half",
-    "Sortino [per year]": "mean return over downside deviation, of all steps pooled as for Sharpe: only losses are "
-    "risk",
-    "Calmar": "return of a game, compounded to a year, over its deepest drawdown: the median of all games; a year has "
-    "deeper drawdowns than a game, so compare it within this table only",
-    "alpha-rank": "share in the long run of a population that imitates who wins; circles of winners share it; a "
-    "dash: some pair never met",
+    "mean return": meaning("mean_return"),
+    "middle half [bps]": meaning("iqm"),
+    "beats the next": meaning("prob_better"),
+    "Sortino [per year]": meaning("sortino"),
+    "Calmar": meaning("calmar"),
+    "alpha-rank": meaning("alpha_rank"),
     "in the best set": "not ruled out as the best (model confidence set, 95 %); a dash: not computed, which needs the "
     "package arch, enough scenarios and at most 50 entrants",
-    "margin calls": "steps that began under one, over all games",
-    "ruined": "games that ended without wealth",
-    "orders refused": "target weights that were no numbers, over all games",
+    "margin calls": meaning("margin_calls"),
+    "ruined": meaning("ruined"),
+    "orders refused": meaning("rejected"),
 }
 
 

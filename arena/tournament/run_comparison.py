@@ -9,7 +9,18 @@ from arena.config_file import read_config
 from arena.errors import UserError
 from arena.tournament.growth import Estimate
 
-NEEDED = ("lineups", "data", "pairs", "profiles", "transfers", "transitivity", "confidence_set", "digest")
+NEEDED = (
+    "agents",
+    "notes",
+    "lineups",
+    "data",
+    "pairs",
+    "profiles",
+    "transfers",
+    "transitivity",
+    "confidence_set",
+    "digest",
+)
 LATER = ("sortino", "sortino_low", "sortino_high", "calmar", "mean_return", "fee")  # not known of older runs
 NOT_A_SETTING = ("name", "out", "mirror", "ray")  # of a config: they change no result
 NOWHERE = "not set"
@@ -44,12 +55,12 @@ def read_board(run: Path) -> dict[str, Any]:
     try:
         board: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
-        raise UserError(f"{path}: not JSON: {error}") from error
+        raise UserError(f"{path}: not JSON ({error}), so it is damaged. {_again(run)}") from error
+    if not isinstance(board, dict):
+        raise UserError(f"{path}: expected a JSON object, found {type(board).__name__}. {_again(run)}")
     missing = [key for key in NEEDED if key not in board]
     if missing:
-        raise UserError(
-            f"{path}: written by another version (no {missing[0]!r}); `arena tournament --resume {run}` writes it again"
-        )
+        raise UserError(f"{path}: written by another version or damaged (no {missing[0]!r}). {_again(run)}")
     for one in [board, board["final"]] if board.get("final") else [board]:
         _complete(one, run)
     return board
@@ -92,6 +103,10 @@ def flat(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+def _again(run: Path) -> str:
+    return f"Use `arena tournament --resume {run}` to write it again."
 
 
 def _complete(board: dict[str, Any], run: Path) -> None:

@@ -14,6 +14,7 @@ from arena.tournament.job import UnitTables
 from arena.tournament.mirror import Mirror
 from arena.tournament.plan import Plan
 from arena.tournament.progress import Standing, Ticker, progress_bar
+from arena.tournament.ranking_plan import store_ranking_plan
 from arena.tournament.run_folder import LOGGER, log_unit, open_log
 from arena.tournament.runner import Play, num_workers, player
 from arena.tournament.stopping import Watch
@@ -38,6 +39,7 @@ def play_all(config: TournamentConfig, plan: Plan, run: Path, console: "Console"
     """Play every unit that the run folder and its copy lack."""
     handler = open_log(run)
     try:
+        store_ranking_plan(run, plan)
         if mirror:
             mirror.join()
         _play_missing(config, plan, run, console, mirror)

@@ -63,8 +63,11 @@ def read_unit(run: Path, unit: Unit) -> "pa.Table":
     return table
 
 
-def finished_units(run: Path, units: Sequence[Unit]) -> Finished:
-    """Which units of the schedule are on disk. A bad file is renamed to NAME.corrupt, so its unit is played again."""
+def finished_units(run: Path, units: Sequence[Unit], set_aside: bool = True) -> Finished:
+    """Which units of the schedule are on disk. A bad file is renamed to NAME.corrupt, so its unit is played again.
+
+    set_aside  False: nothing is renamed, for those who only read the run
+    """
     names, corrupt = set(), {}
     for unit in units:
         path = run / "units" / f"{unit.name}.parquet"
@@ -74,7 +77,8 @@ def finished_units(run: Path, units: Sequence[Unit]) -> Finished:
             read_unit(run, unit)
         except ValueError as error:
             corrupt[unit.name] = str(error)
-            path.replace(path.with_suffix(".corrupt"))
+            if set_aside:
+                path.replace(path.with_suffix(".corrupt"))
         else:
             names.add(unit.name)
     return Finished(frozenset(names), corrupt)

@@ -35,16 +35,17 @@ class Survey(NamedTuple):
 NOTHING = Survey([], None, 0, [], Finished(frozenset(), {}))
 
 
-def survey(run: Path, schedule: Schedule, before: Survey = NOTHING) -> Survey:
+def survey(run: Path, schedule: Schedule, before: Survey = NOTHING, set_aside: bool = True) -> Survey:
     """Looks at the run folder; `before`: stages that need not be looked at again.
 
     A damaged unit is set aside, and the stages after its own wait until it has been played again.
+    `set_aside`: False leaves its file where it is, for those who only read the run.
     """
     import pyarrow as pa
 
     done, results, num_stages = before.done, before.results, before.num_stages
     while stage := schedule.stage(num_stages, results):
-        finished = finished_units(run, stage)
+        finished = finished_units(run, stage, set_aside)
         if len(finished.names) < len(stage):
             return Survey(done, results, num_stages, stage, finished)
         done = done + stage

@@ -19,7 +19,7 @@ from arena.forecast.baselines import Drift
 from arena.forecast.loading import absolute
 from arena.forecast.table import build_table
 from arena.tournament import forecasts
-from arena.tournament.followers import forecast_pairs
+from arena.tournament.followers import followed, forecast_pairs
 from arena.tournament.forecasts import ForecastRules, UnitForecasts
 from arena.tournament.job import play_unit
 from arena.tournament.match import Entrant, MatchRules, play
@@ -390,13 +390,14 @@ def test_a_follower_is_compared_with_its_own_rule_on_a_random_walk():
         "file": follower("/some/where/kronos.pt", speed=0.5),
         "drift_rank": follower("drift", "rank"),
     }
-    assert forecast_pairs(entrants) == [
+    pairs = forecast_pairs(entrants, {name: followed(entrant) for name, entrant in entrants.items()})
+    assert pairs == [
         ("drift", "walk"),
         ("file", "walk"),
         ("drift_rank", "walk_rank"),
     ]
     results = simulated_results({"cash": 0.0, "walk": 0.0, "drift": 0.02}, 80, seed=1)
-    board = leaderboard(results, seed=0, periods_per_year=252, pairs=forecast_pairs(entrants))
+    board = leaderboard(results, seed=0, periods_per_year=252, pairs=pairs)
     (found,) = board["forecasts"]
     assert (found["agent"], found["against"]) == ("drift", "walk")
     assert found["growth_low"] < 0.02 < found["growth_high"]

@@ -91,7 +91,9 @@ def test_a_folder_that_cannot_be_read_is_refused_in_one_sentence(runs, tmp_path:
     board = json.loads((runs[0] / "leaderboard.json").read_text())
     del board["profiles"]
     (runs[0] / "leaderboard.json").write_text(json.dumps(board))
-    with pytest.raises(UserError, match=r"another version \(no 'profiles'\); `arena tournament --resume"):
+    with pytest.raises(
+        UserError, match=r"another version or damaged \(no 'profiles'\)\. Use `arena tournament --resume"
+    ):
         compare(runs)
     (runs[0] / "leaderboard.json").write_text("{")
     with pytest.raises(UserError, match="not JSON"):
