@@ -19,13 +19,14 @@ from arena.commands.new_agent import new_agent
 from arena.commands.report import report
 from arena.config import TournamentConfig
 from arena.config_file import load_config, override
+from arena.config_names import config_path
 from arena.errors import UserError
 from arena.tournament.configure import ONLY_WHERE, resumed_run, with_options
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 DESCRIPTION = """\
 Lets agents trade one market and ranks them. Besides the fields below:
---config FILE (YAML, departures from the defaults),
+--config FILE (YAML, only what you change; or the name of a shipped config, such as equities),
 --data DIR (your daily OHLCV files; short for --data.source bars --data.dir DIR),
 --agent SPEC (one more entrant, such as policy:FILE or my_agent.py:MyAgent; may be repeated),
 --forecaster FILE (an artefact of scripts/export_models.py: adds two entrants that follow it; may be repeated),
@@ -106,7 +107,8 @@ def _configure(arguments: Sequence[str]) -> tuple[TournamentConfig, Path | None]
         return _resumed(options, flags)
     if options.data:
         flags += ["--data.source", "bars", "--data.dir", str(options.data)]
-    config = load_config(options.config, flags, DESCRIPTION)
+    file = None if options.config is None else config_path("tournament", options.config)
+    config = load_config(file, flags, DESCRIPTION)
     return with_options(config, agents=options.agent, forecasters=options.forecaster, control=options.control), None
 
 

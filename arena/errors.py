@@ -23,6 +23,14 @@ class IncompleteRun(ResumableError):
         self.run, self.num_done, self.num_units = run, num_done, num_units
 
 
+class IncompleteTraining(ResumableError):
+    """An error stopped a training; `arena.resume_training(error.run)` continues it at its last checkpoint."""
+
+    def __init__(self, reason: str, run: Path):
+        super().__init__(f"{reason}; continue at the last checkpoint with arena.resume_training({str(run)!r})")
+        self.reason, self.run = reason, run
+
+
 class RunInterrupted(KeyboardInterrupt):
     """Ctrl-C, or a notebook's stop button, ended a tournament; `arena.resume_tournament(error.run)` continues it.
 

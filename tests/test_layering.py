@@ -32,7 +32,7 @@ APPLICATION = (
     *("arena.benchmark", "arena.cli", "arena.commands", "arena.tournament", "arena.trainer", "arena.verification"),
 )
 LAYER_0 = (
-    *("arena.config", "arena.config_fields", "arena.config_file", "arena.config_schedule"),
+    *("arena.config", "arena.config_fields", "arena.config_file", "arena.config_names", "arena.config_schedule"),
     *("arena.cuda_graph", "arena.errors", "arena.metrics"),
 )
 

@@ -47,19 +47,8 @@ def write_bars(path: Path, bars: "Bars") -> None:
 
     Halted bars are rows too. Their volume is 0, by which they are known to be halted when they are read.
     """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from arena.data.types import CHANNELS
-
-    num_bars, num_symbols, _ = bars.values.shape
-    values = bars.values.transpose(0, 1).reshape(num_symbols * num_bars, -1).numpy()  # [A * T, 6]
-    times = pa.array(np.tile(bars.timestamps.numpy(), num_symbols), pa.timestamp("us", tz="UTC"))
-    columns = {"symbol": np.repeat(np.array(bars.symbols, dtype=object), num_bars), "timestamp": times}
-    columns |= {name: np.ascontiguousarray(values[:, place]) for place, name in enumerate(CHANNELS)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns), path)
+    bars.to_frame().drop(columns="tradable").to_parquet(path, index=False)
 
 
 def _check_out(out: Path, source: Path) -> None:

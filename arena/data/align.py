@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from arena.data.checks import Series
 from arena.data.findings import Finding, iso_time
 from arena.data.types import AMOUNT, CLOSE, OPEN, VOLUME, Bars
+from arena.errors import UserError
 
 FillPolicy = Literal["error", "halt", "intersect", "drop_symbols"]
 FILL_POLICIES: tuple[FillPolicy, ...] = get_args(FillPolicy)
@@ -66,7 +67,7 @@ def align(all_series: list[Series], policy: FillPolicy, dt: float | None) -> Bar
     if policy == "intersect":
         calendar = calendar[count == len(all_series)]
     if len(calendar) < 2:
-        raise ValueError(
+        raise UserError(
             f"the {len(all_series)} symbols share {len(calendar)} timestamps, expected at least 2; "
             "check that all files cover the same period and use the same clock"
         )
@@ -109,12 +110,12 @@ def split(
     Each part is used alone, warm-up included, so nothing of a later part is in an earlier one.
     """
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1.0) > 1e-9:
-        raise ValueError(f"fractions are {fractions}, expected three positive numbers that sum to 1")
+        raise UserError(f"fractions are {fractions}, expected three positive numbers that sum to 1")
     num_bars = len(bars.timestamps)
     ends = [0, round(num_bars * fractions[0]), round(num_bars * (fractions[0] + fractions[1])), num_bars]
     begins = [0, ends[1] + embargo, ends[2] + embargo]
     if embargo < 0 or any(begin >= end for begin, end in zip(begins, ends[1:])):
-        raise ValueError(
+        raise UserError(
             f"{num_bars} bars split by {fractions} with an embargo of {embargo} leave an empty part; "
             "bring more bars or shorten the embargo"
         )

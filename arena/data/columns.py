@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from arena.data.checks import Series
 from arena.data.findings import NO_TIME
 from arena.data.types import AMOUNT, CLOSE, VOLUME
+from arena.errors import UserError
 
 # Lower case; the first name that a file has is taken.
 ALIASES = {
@@ -64,7 +65,7 @@ def series_of(table: Table, adjusted: bool | None) -> list[Series]:
     """One series per symbol of a table; `adjusted` as in `load_bars`."""
     time = _place(table, "time", "")
     if time is None:
-        raise ValueError(f"{table.file}: {_missing(table, 'time')}")
+        raise UserError(f"{table.file}: {_missing(table, 'time')}")
     times = parse_times(table.columns[time])
     wide = sorted({symbol for _, symbol in table.header if symbol})
     if wide:
@@ -83,9 +84,7 @@ def series_of(table: Table, adjusted: bool | None) -> list[Series]:
     nameless = np.flatnonzero(owner == "")
     if len(nameless):
         line = int(table.lines[nameless[0]])
-        raise ValueError(
-            f"{table.file} line {line}: the symbol is empty, expected a name; fill it in or delete the row"
-        )
+        raise UserError(f"{table.file} line {line}: the symbol is empty, expected a name; fill it in or delete the row")
     order = np.argsort(owner, kind="stable")
     names, begins = np.unique(owner[order], return_index=True)
     return [
@@ -139,21 +138,21 @@ def _values(table: Table, symbol: str, adjusted: bool | None) -> NDArray[np.floa
     for channel, key in enumerate(REQUIRED):
         place = places[key]
         if place is None:
-            raise ValueError(f"{table.file}: {_missing(table, key, symbol)}")
+            raise UserError(f"{table.file}: {_missing(table, key, symbol)}")
         values[:, channel] = parse_numbers(table.columns[place])
     if places["adjusted_close"] is not None:
         target = parse_numbers(table.columns[places["adjusted_close"]])
         ratio = target / values[:, CLOSE]
         if adjusted is None and (np.abs(ratio - 1.0) > 1e-6).any():
             line = int(table.lines[np.flatnonzero(np.abs(ratio - 1.0) > 1e-6)[0]])
-            raise ValueError(
+            raise UserError(
                 f"{table.file} line {line}: the adjusted close differs from the close, expected one kind of price; "
                 "pass adjusted=True to scale all prices by their ratio or adjusted=False to ignore the adjusted close"
             )
         if adjusted:
             values[:, :4] *= ratio[:, None]
     elif adjusted:
-        raise ValueError(f"{table.file}: adjusted=True, but there is no adjusted close; leave adjusted out")
+        raise UserError(f"{table.file}: adjusted=True, but there is no adjusted close; leave adjusted out")
     if places["amount"] is None:
         values[:, AMOUNT] = values[:, VOLUME] * values[:, :4].mean(1)
     else:
@@ -182,7 +181,7 @@ def _place(table: Table, key: str, symbol: str) -> int | None:
     names = [name.strip().lower() if owner == symbol else None for name, owner in table.header]
     for alias in ALIASES[key]:
         if names.count(alias) > 1:
-            raise ValueError(
+            raise UserError(
                 f"{table.file}: column {alias!r} appears {names.count(alias)} times, expected once; drop one"
             )
         if alias in names:

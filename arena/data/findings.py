@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from arena.errors import UserError
+
 Severity = Literal["error", "warning"]
 LINES_PER_CHECK = 5  # findings of one check that `Report.text` spells out
 NO_TIME = -(2**63)  # stands for a timestamp that could not be read
@@ -77,7 +79,7 @@ class Report:
     __str__ = text
 
 
-class BarsError(ValueError):
+class BarsError(UserError):
     """Bars that the policy does not allow; `report` holds all findings."""
 
     def __init__(self, message: str, report: Report) -> None:

@@ -1,6 +1,6 @@
 """Records of market data. Axes: W windows (scenarios), T bars, A assets."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -11,11 +11,28 @@ CHANNELS = ("open", "high", "low", "close", "volume", "amount")
 class Bars(NamedTuple):
     """Bars of several symbols on one calendar."""
 
-    values: Tensor  # [T, A, 6] float64: open, high, low, close, volume, amount (CHANNELS)
+    # CHANNELS: open, high, low, close [currency/share], volume [shares], amount [currency].
+    values: Tensor  # [T, A, 6] float64
     tradable: Tensor  # [T, A] bool, False where the bar is missing, halted or without volume
     timestamps: Tensor  # [T] int64, microseconds since 1970 UTC, start of the bar
     symbols: tuple[str, ...]  # A names
     dt: float  # bar length [trading days]
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame [A * T rows], symbol by symbol: symbol, timestamp (UTC), CHANNELS, tradable.
+
+        `load_bars` reads the same bars from it: halted bars have volume 0, by which it knows them.
+        """
+        import numpy as np
+        import pandas as pd
+
+        num_bars, num_symbols, _ = self.values.shape
+        values = self.values.transpose(0, 1).reshape(num_symbols * num_bars, -1).numpy()  # [A * T, 6]
+        times = np.tile(self.timestamps.numpy().astype("datetime64[us]"), num_symbols)
+        columns = {"symbol": np.repeat(np.array(self.symbols, dtype=object), num_bars)}
+        columns |= {"timestamp": pd.DatetimeIndex(times, tz="UTC")}
+        columns |= {name: values[:, place] for place, name in enumerate(CHANNELS)}
+        return pd.DataFrame(columns | {"tradable": self.tradable.T.reshape(-1).numpy()})
 
 
 class Scenarios(NamedTuple):

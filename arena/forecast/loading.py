@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+from arena.errors import UserError
 from arena.forecast.baselines import Drift, Persistence, SeasonalNaive
 from arena.forecast.ensemble import Ensemble
 from arena.forecast.fingerprint import file_hash
@@ -22,10 +23,17 @@ ARTIFACT_SUFFIXES = (".pt", ".pt2")
 
 
 def load_forecaster(spec: str, device: str = "cpu") -> Forecaster:
-    """The forecaster that `spec` names.
+    """The forecaster that `spec` names; UserError says what is wrong with it.
 
-    spec  persistence, drift, seasonal_naive, embedded, ensemble (persistence + embedded, equal weights), the path of an
-          artefact (.pt, .pt2), or several of these joined by "+": their ensemble with equal weights
+        forecaster = load_forecaster("embedded")
+        context = bars.values[-64:].transpose(0, 1)               # [A, C, 6]: the last 64 bars of A symbols
+        forecast = forecaster.predict(context, None, horizon=5)   # None: daily bars
+        forecast.median                                           # [A, 5] close prices, as in the context
+        forecast.quantiles                                        # [A, 5, 9] at the levels 0.1, 0.2 ... 0.9
+
+    spec    persistence, drift, seasonal_naive, embedded, ensemble (persistence + embedded, equal weights), the path of
+            an artefact (.pt, .pt2), or several of these joined by "+": their ensemble with equal weights
+    device  of the network: cpu, cuda, cuda:1
     """
     if spec.endswith(ARTIFACT_SUFFIXES) and Path(spec).exists():  # first, because a path may hold a "+"
         return _load_file(Path(spec), device)
@@ -40,11 +48,11 @@ def load_forecaster(spec: str, device: str = "cpu") -> Forecaster:
     if spec == ENSEMBLE:
         return Ensemble([load_forecaster(member, device) for member in ENSEMBLE_MEMBERS], name=ENSEMBLE)
     if spec.endswith(ARTIFACT_SUFFIXES):
-        raise ValueError(f"forecaster {spec!r}: no such file; scripts/export_models.py writes artefacts")
+        raise UserError(f"forecaster {spec!r}: no such file; use `arena export` to write artefacts")
     names = (*BASELINES, EMBEDDED, ENSEMBLE)
     close = difflib.get_close_matches(spec, names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    raise ValueError(
+    raise UserError(
         f"forecaster {spec!r} is unknown, expected {', '.join(names)}, a .pt or .pt2 file, or several joined by +{hint}"
     )
 

@@ -16,13 +16,14 @@ MEDIAN = QUANTILE_LEVELS.index(0.5)
 class Forecast(NamedTuple):
     """The distribution of the next H closes, given bars up to now."""
 
-    quantiles: Tensor  # [..., H, Q] close price at QUANTILE_LEVELS, non-decreasing along Q; a step's own margin
+    # Close price [currency/share, as in the context] at QUANTILE_LEVELS, non-decreasing along Q; each step by itself.
+    quantiles: Tensor  # [..., H, Q]
     samples: Tensor | None = None  # [..., H, S] close price along S paths, from forecasters that draw paths
-    channels: Tensor | None = None  # [..., H, 6, Q] of all six channels, from forecasters that predict them
+    channels: Tensor | None = None  # [..., H, 6, Q] all CHANNELS in the units of the context, where they are predicted
 
     @property
     def median(self) -> Tensor:
-        """[..., H]."""
+        """[..., H] close price that is exceeded with probability 1/2."""
         return self.quantiles[..., MEDIAN]
 
 
@@ -60,11 +61,13 @@ class Forecaster(Protocol):
         """ISO date after which the weights have seen nothing; None: nothing was trained on real bars."""
 
     def predict(self, context: Tensor, stamps: Tensor | None, horizon: int) -> Forecast:
-        """Forecast the closes of the next `horizon` bars.
+        """Forecast the closes of the next `horizon` bars, each series from its own past.
 
-        context  [..., C, 6] raw bars, NaN where missing
+        context  [..., C, 6] CHANNELS of raw bars: prices [currency/share], volume [shares], amount [currency]; NaN
+                 where missing; C at least `min_context`
         stamps   [..., C + H] int64, naive local time of every bar in ns since 1970, of the context and of the bars to
                  come; None: daily bars on business days (arena.forecast.stamps)
+        horizon  H, bars ahead, 1 to `max_horizon`
         """
 
     def stats(self) -> ForecasterStats:

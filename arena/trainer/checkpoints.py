@@ -67,7 +67,7 @@ def last(run: Path) -> tuple[Path, TrainingState]:
     """The checkpoint to go on from."""
     found = numbered(run)
     if not found:
-        raise UserError(f"--resume {run}: no checkpoint was written before the training stopped; start it anew")
+        raise UserError(f"{run}: no checkpoint was written before the training stopped; start it again")
     return found[-1], TrainingState(**json.loads((found[-1] / STATE).read_text()))
 
 

@@ -3,16 +3,22 @@
 Nothing heavy is imported here, so that a mistake is reported at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import yaml
 from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticSerializationError
 
 from arena.config_fields import Address, Count, Name, Number, Section, refusal
 from arena.config_file import read_sections, read_value, validated
+from arena.config_names import config_path
 from arena.errors import UserError
+
+ENDS = ("iterations", "env_steps", "minutes")  # of a training; what comes first ends it
 
 
 class EvaluationConfig(Section):
@@ -21,7 +27,8 @@ class EvaluationConfig(Section):
     every: Count = Field(20, ge=0, description="iterations between two evaluations; 0 = only at the end")
     scenarios: Count = Field(64, ge=2, description="markets to play")
     tournament: Path | None = Field(
-        None, description="config of a tournament: field, market, data; the scripted agents in the training's market"
+        None,
+        description="config of a tournament, file or shipped name; the scripted agents in the training's market",
     )
 
 
@@ -80,18 +87,66 @@ class TrainConfig(Section):
         return dict(self.model_extra or {})
 
 
-def load_train_config(path: Path, flags: Sequence[str]) -> TrainConfig:
-    """A file, changed by flags `--section.field value`, whose values are written as in the file."""
+def load_train_config(name_or_path: str | Path, flags: Sequence[str]) -> TrainConfig:
+    """A file, or the shipped config of a name, changed by flags `--section.field value` with values as in the file."""
+    path = config_path("train", name_or_path)
     content, root = read_sections(path)
-    for place, value in parse_flags(flags):
-        _put(content, place, value)
+    changes = parse_flags(flags)
     origin = (f"{path} and the command line", None) if flags else (str(path), root)
-    config = validated(TrainConfig, content, *origin)
-    evaluation = config.run.evaluation
-    if evaluation.tournament is None:
+    return _made(content, changes, *origin)
+
+
+def make_train_config(
+    config: str | Path | Mapping[str, Any] | TrainConfig, changes: Mapping[str, Any] = MappingProxyType({})
+) -> TrainConfig:
+    """The config that a caller means; UserError names the file or the field that cannot be used.
+
+    config   name of a shipped config, path of a file, the sections as nested mappings, or a finished config
+    changes  {"training.lr": 1e-3} replaces a field, {"training": {"lr": 1e-3}} the given fields of a section
+    """
+    root, origin = None, "config"
+    if isinstance(config, str | Path):
+        path = config_path("train", config)
+        (content, root), origin = read_sections(path), str(path)
+    elif isinstance(config, TrainConfig):
+        content = config.model_dump(exclude_unset=True)
+    elif isinstance(config, Mapping):
+        content = deepcopy(dict(config))
+    else:
+        raise UserError(f"config is a {type(config).__name__}, expected a name, a path, a mapping or a TrainConfig")
+    if not changes:
+        return _made(content, [], origin, root)
+    return _made(content, _places(changes), f"{origin} with the arguments of the call")
+
+
+def _places(changes: Mapping[str, Any]) -> list[tuple[list[str], Any]]:
+    """(keys, value) of each field to set."""
+    found: list[tuple[list[str], Any]] = []
+    for name, value in changes.items():
+        if "." not in name and isinstance(value, Mapping):
+            found += [([name, field], deepcopy(inner)) for field, inner in value.items()]
+        else:
+            found.append((name.split("."), deepcopy(value)))
+    return found
+
+
+def _made(
+    content: dict[str, Any], changes: Sequence[tuple[list[str], Any]], origin: str, root: yaml.Node | None = None
+) -> TrainConfig:
+    """The config of these sections with the changes. An end that is asked for takes the place of the file's ends."""
+    ends = [["run", name] for name in ENDS]
+    if any(place in ends for place, _ in changes) and isinstance(content.get("run"), dict):
+        content["run"] = {name: value for name, value in content["run"].items() if name not in ENDS}
+    for place, value in changes:
+        _put(content, place, value)
+    config = validated(TrainConfig, content, origin, root)
+    tournament = config.run.evaluation.tournament
+    if tournament is None:
         return config
-    # Absolute, so that the run can be gone on with from another directory.
-    evaluation = evaluation.model_copy(update={"tournament": evaluation.tournament.resolve()})
+    # Absolute, so that the run can be continued from another directory.
+    evaluation = config.run.evaluation.model_copy(
+        update={"tournament": config_path("tournament", tournament).resolve()}
+    )
     return config.model_copy(update={"run": config.run.model_copy(update={"evaluation": evaluation})})
 
 
@@ -119,11 +174,17 @@ def _put(content: dict[str, Any], place: list[str], value: Any) -> None:
     for section in sections:
         inner = content.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise UserError(f"command line: --{'.'.join(place)}: {section} is {inner!r} and has no fields")
+            raise UserError(f"{'.'.join(place)}: {section} is {inner!r} and has no fields")
         content = inner
     content[field] = value
 
 
 def dump_train_config(config: TrainConfig) -> str:
     """YAML that `load_train_config` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    try:
+        content = config.model_dump(mode="json", exclude_none=True)
+    except PydanticSerializationError as error:
+        raise UserError(
+            f"the config cannot be stored as YAML ({error}); use numbers, text, true or false, lists and mappings only"
+        ) from error
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -1,22 +1,34 @@
 """The picture of a training: what an episode returned, and what validation said, over market steps."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from typing import TYPE_CHECKING, Any
 
 from arena.trainer.record import EVALUATIONS, PROGRESS, read_rows
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 BPS = 1e4
+SIZE = (11, 4)  # inches
 
 
 def write_curve(run: Path) -> Path:
     """RUN/plots/learning.png of the run's records."""
-    progress = [row for row in read_rows(run / PROGRESS) if row["episode_return"] is not None]
-    verdicts = read_rows(run / EVALUATIONS)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    from matplotlib.figure import Figure  # not pyplot, which would choose a window system for the whole process
+
+    figure = Figure(figsize=SIZE, layout="constrained")
+    draw_curve(figure, read_rows(run / PROGRESS), read_rows(run / EVALUATIONS))
+    path = run / "plots" / "learning.png"
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def draw_curve(figure: "Figure", progress: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapping[str, Any]]) -> None:
+    """Two panels: return of an episode in training, growth on validation scenarios; x axes in market steps."""
+    progress = [row for row in progress if row["episode_return"] is not None]
+    left, right = figure.subplots(1, 2)
     left.plot([row["env_steps"] for row in progress], [row["episode_return"] for row in progress], lw=1.5)
     left.set(title="Training: return of an episode", xlabel="market steps", ylabel="reward per agent")
     steps = [row["env_steps"] for row in verdicts]
@@ -30,8 +42,3 @@ def write_curve(run: Path) -> Path:
     right.axhline(0, color="black", lw=0.6)
     right.set(title="Validation: growth above cash", xlabel="market steps", ylabel="bps a game")
     right.legend(frameon=False)
-    path = run / "plots" / "learning.png"
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path

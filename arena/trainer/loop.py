@@ -1,6 +1,5 @@
 """Trains an algorithm of RLlib: iterations, league, evaluations, checkpoints, until it is time to stop."""
 
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from arena.trainer.checkpoints import POLICY, TrainingState
 from arena.trainer.config import LeagueConfig, TrainConfig
 from arena.trainer.evaluation import Verdict, evaluate, evaluation_tournament
 from arena.trainer.files import named_files
+from arena.trainer.interruption import stop_requests
 from arena.trainer.record import Record
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ LEARNED = {  # numbers of RLlib's learners by the names they are recorded under
 class Training:
     """One session: from the start, or from the last checkpoint of the run folder.
 
-    Ctrl-C ends it after the iteration under way; `interrupted` then says so.
+    Ctrl-C ends it after the iteration under way, if it runs in the main thread; `interrupted` then says so.
     """
 
     def __init__(self, config: TrainConfig, run: Path, console: Console, command: str, resume: bool) -> None:
@@ -60,7 +60,8 @@ class Training:
         """Until the end that `run` gives, or Ctrl-C; the state that was saved last."""
         with (
             started_ray(self.config),
-            self._heeding_ctrl_c(),
+            stop_requests(self._stop),
+            _num_threads(self.config.run.threads),
             Record(self.run, self.console, self.state.iteration) as log,
         ):
             if self.config.run.dashboard:
@@ -101,8 +102,6 @@ class Training:
         from arena.training.registration import WARMUP
 
         settings = self.config.run
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         config = algorithm_config(self.config, self.state.iteration)
         warmup = config.env_config.get("warmup", WARMUP)
@@ -179,20 +178,25 @@ class Training:
     def _save(self, algorithm: "Algorithm") -> Path:
         return checkpoints.save(self.run, self.state, partial(write_checkpoint, algorithm, self._command))
 
-    @contextmanager
-    def _heeding_ctrl_c(self) -> Iterator[None]:
-        """The first Ctrl-C asks for an end, a second one is not waited for."""
+    def _stop(self) -> None:
+        self.interrupted = True
+        self.console.print("stopping after this iteration; Ctrl-C again stops at once", style="yellow")
 
-        def ask(*signal_and_frame: Any) -> None:
-            self.interrupted = True
-            signal.signal(signal.SIGINT, before)
-            self.console.print("stopping after this iteration; Ctrl-C again stops at once", style="yellow")
 
-        before = signal.signal(signal.SIGINT, ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+@contextmanager
+def _num_threads(number: int | None) -> Iterator[None]:
+    """Of torch in this process inside the block; None: as they are."""
+    import torch
+
+    if number is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def algorithm_config(config: TrainConfig, session: int = 0) -> "AlgorithmConfig":

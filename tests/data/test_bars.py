@@ -11,6 +11,7 @@ import torch
 from arena.data.bars import BarsError, load_bars, split
 from arena.data.columns import parse_times
 from arena.data.types import CLOSE, VOLUME
+from arena.errors import UserError
 
 DAYS = pd.date_range("2024-01-01", periods=8, freq="D")
 FIELDS = ["open", "high", "low", "close", "volume"]
@@ -428,3 +429,72 @@ def test_split_is_in_time_order_with_an_embargo(tmp_path):
         split(bars, (0.5, 0.25, 0.25), embargo=30)
     with pytest.raises(ValueError, match="expected three positive numbers that sum to 1"):
         split(bars, (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_frame_is_read_as_its_parquet_file(tmp_path, wide):
+    table = wide_table(field_first=True) if wide else long_table()
+    table.to_parquet(tmp_path / "bars.parquet")
+    from_file, file_report = load_bars(tmp_path / "bars.parquet")
+    from_frame, report = load_bars(table)
+    assert_same_bars(from_frame, from_file)
+    assert report == file_report
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+def test_frames_by_symbol_are_the_files_by_symbol(tmp_path, zone):
+    """The index is the time; a name with a dot is kept whole, which a file name could not."""
+    days = DAYS.tz_localize(zone)
+    frames = {name: frame(i).set_index(days) for i, name in enumerate(("AAA", "BRK.B"))}
+    bars, _ = load_bars(frames)
+    expected, _ = load_bars(write_folder(tmp_path))
+    assert bars.symbols == ("AAA", "BRK.B")
+    hours = {None: 0, "UTC": 0, "America/New_York": 5}[zone]
+    assert_same_bars(
+        bars, expected._replace(symbols=bars.symbols, timestamps=expected.timestamps + hours * 3_600_000_000)
+    )
+
+
+def test_a_finding_in_a_frame_names_symbol_and_row():
+    frames = {name: frame(i).set_index(DAYS) for i, name in enumerate(("AAA", "BBB"))}
+    frames["BBB"].loc[DAYS[2], "high"] = 1.0
+    with pytest.raises(BarsError, match=r"DataFrame BBB line 3: BBB at 2024-01-03: high 1 is below") as error:
+        load_bars(frames)
+    assert [(finding.symbol, finding.row) for finding in error.value.report.errors] == [("BBB", 3)]
+    assert load_bars(frames, fill="intersect")[0].values.shape == (7, 2, 6)
+
+
+def test_bars_become_a_frame_that_reads_back_the_same():
+    frames = {name: frame(i).set_index(DAYS) for i, name in enumerate(("BBB", "AAA"))}
+    frames["AAA"] = frames["AAA"].drop(DAYS[3])
+    bars, _ = load_bars(frames, fill="halt", symbols=["BBB", "AAA"])
+    table = bars.to_frame()
+    assert list(table["symbol"]) == ["BBB"] * 8 + ["AAA"] * 8
+    assert table["tradable"].sum() == 15
+    assert_same_bars(load_bars(table, symbols=["BBB", "AAA"])[0], bars)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (7, "bars come from a int, expected a path, a pandas DataFrame, or a dict of DataFrames by symbol"),
+        ({}, "the dict of DataFrames is empty"),
+        ({"AAA": [1, 2]}, "bars come from a list"),
+        (frame().set_index(DAYS), "it names no symbol; add a column symbol"),
+        ({"AAA": long_table()}, r"DataFrame AAA: it holds 2 symbols \(AAA, BBB\); give it alone"),
+        ({"AAA": frame()}, "DataFrame AAA: no time column"),
+        ({"AAA": frame().set_index(DAYS).drop(columns="volume")}, "DataFrame AAA: no volume column"),
+        ({"AAA": frame()[:0]}, "DataFrame AAA: found no rows"),
+        ({"AAA": frame(columns=["open", "open", "low", "close", "volume"])}, "DataFrame AAA: Duplicate column names"),
+        ({"AAA": frame().assign(low=["x", *range(7)])}, "column low"),
+    ],
+)
+def test_what_is_no_frame_of_bars_is_refused(source, message):
+    with pytest.raises(UserError, match=message):
+        load_bars(source)
+
+
+def assert_same_bars(bars, expected):
+    for name in ("values", "tradable", "timestamps"):
+        assert torch.equal(getattr(bars, name), getattr(expected, name)), name
+    assert (bars.symbols, bars.dt) == (expected.symbols, expected.dt)

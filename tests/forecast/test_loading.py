@@ -1,8 +1,12 @@
 """Names, sums of names and files become forecasters; anything else is refused with a hint."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from arena.data.bars import load_bars
+from arena.errors import UserError
 from arena.forecast.loading import load_forecaster
 
 
@@ -35,6 +39,18 @@ def test_the_ensemble_is_persistence_and_the_embedded_model():
     torch.testing.assert_close(found, load_forecaster("persistence+embedded").predict(context, None, 5).quantiles)
 
 
+def test_the_example_of_the_docstring():
+    days = pd.date_range("2024-01-01", periods=80, freq="B")
+    price = {name: np.linspace(100, 110, 80) for name in ("open", "high", "low", "close")}
+    frames = {symbol: pd.DataFrame({**price, "volume": 1000.0}, index=days) for symbol in ("AAA", "BBB")}
+    bars, _ = load_bars(frames)
+    context = bars.values[-64:].transpose(0, 1)
+    forecast = load_forecaster("embedded").predict(context, None, horizon=5)
+    assert forecast.median.shape == (2, 5)
+    assert forecast.quantiles.shape == (2, 5, 9)
+    assert ((forecast.median - 110).abs() < 5).all()  # prices, as in the context
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -46,7 +62,7 @@ def test_the_ensemble_is_persistence_and_the_embedded_model():
     ],
 )
 def test_anything_else_is_refused(spec, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         load_forecaster(spec)
 
 

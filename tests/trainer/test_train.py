@@ -1,21 +1,29 @@
-"""The whole command: what a run leaves, and that it goes on after Ctrl-C and after SIGKILL of its process."""
+"""The whole training, by call and by command: what it leaves, and that it continues after Ctrl-C and SIGKILL."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import ray
+import torch
 
 from arena.cli import main
-from arena.trainer.config import load_train_config
+from arena.errors import IncompleteTraining, UserError
+from arena.trainer.config import EvaluationConfig, load_train_config
+from arena.trainer.evaluation import evaluate, evaluation_tournament
 from arena.trainer.loop import algorithm_config, lacking_room
 from arena.trainer.record import EVALUATIONS, PROGRESS, Record, read_rows
+from arena.trainer.run import load_training
+from arena.trainer.train import resume_training
+from arena.trainer.train import train as train_by_call
 
 pytestmark = [pytest.mark.ray]
 
@@ -32,12 +40,27 @@ def local_ray():
     ray.shutdown()
 
 
-@pytest.fixture
-def field(tmp_path):
-    """A flag that evaluates against two agents: the default field takes longer than the training."""
-    path = tmp_path / "field.yaml"
+@pytest.fixture(scope="module")
+def field_file(tmp_path_factory):
+    """A tournament of two agents: evaluations against the default field take longer than the training."""
+    path = tmp_path_factory.mktemp("field") / "field.yaml"
     path.write_text("data: {num_assets: 4, episode_length: 20}\nagents: [{agent: cash}, {agent: equal_weight}]\n")
-    return f"--run.evaluation.tournament={path}"
+    return path
+
+
+@pytest.fixture(scope="module")
+def smoke_run(local_ray, field_file, tmp_path_factory):
+    """One whole training for all tests that look at what it leaves; it is continued by none of them."""
+    out = tmp_path_factory.mktemp("smoke") / "runs"
+    return train_by_call(
+        "smoke", seed=3, name="mine", out=out, overrides={"run.evaluation.tournament": field_file}, quiet=True
+    )
+
+
+@pytest.fixture
+def field(field_file):
+    """The tournament as a flag."""
+    return f"--run.evaluation.tournament={field_file}"
 
 
 def train(*arguments):
@@ -51,33 +74,68 @@ def assert_goes_on(run, iterations):
     assert all(later["env_steps"] > earlier["env_steps"] for earlier, later in pairwise(rows))
 
 
-@pytest.mark.usefixtures("local_ray")
-def test_a_run_leaves_a_policy_that_plays_and_goes_on_for_longer(tmp_path, field, capsys):
-    assert train("--config", SMOKE, "--run.out", tmp_path / "runs", field) == 0
-    (run,) = (tmp_path / "runs").iterdir()
-    said = capsys.readouterr().out
-    assert said.startswith("train TensorPPO, assets, 2 learners against 2 opponents, in a league, until 6 iterations")
+def test_a_run_leaves_a_policy_that_plays(smoke_run, field_file):
+    run = smoke_run.path
+    assert run.name == "0001-mine"
     assert_goes_on(run, 6)
     assert [row["iteration"] for row in read_rows(run / EVALUATIONS)] == [3, 6]
     for left in ("policy.pt", "checkpoints/best/policy.pt", "plots/learning.png", "league/league.json", "config.yaml"):
         assert (run / left).is_file(), left
     assert list((run / "tensorboard").iterdir())
-    summary = json.loads((run / "summary.json").read_text())
-    assert summary["iteration"] == 6
-    assert len(summary["evaluations"]) == 2
+    command = (run / "command.txt").read_text()
+    assert command.startswith("arena.train('smoke', seed=3, name='mine', out=")
+    assert command.endswith("# called from Python\n")
+    summary = smoke_run.summary
+    assert (summary["iteration"], summary["interrupted"], len(summary["evaluations"])) == (6, False, 2)
     assert summary["cpu_seconds"] > 0
-    for entrant in (f"policy:{run / 'policy.pt'}", f"rllib:{run / 'checkpoints/best'}"):
-        assert entrant in said or entrant.startswith("rllib")
-        assert main(["check", entrant]) == 0
+    assert smoke_run.spec == f"policy:{run / 'policy.pt'}"
+    assert smoke_run.checkpoint == run / "checkpoints/best"
+    market = evaluation_tournament(EvaluationConfig(scenarios=4, tournament=field_file), {}, 64, seed=0)
+    of_file, of_checkpoint = (evaluate(market, spec) for spec in (smoke_run.spec, f"rllib:{smoke_run.checkpoint}"))
+    assert of_file.growth.value == of_checkpoint.growth.value != 0  # the same network
 
+
+def test_a_quiet_run_prints_nothing_and_changes_no_settings(smoke_run, capfd):
+    before = (signal.getsignal(signal.SIGINT), torch.get_num_threads(), warnings.filters[:])
+    resumed = resume_training(smoke_run, iterations=6, quiet=True)  # at its end already: nothing is added
+    assert capfd.readouterr().out == ""
+    assert (signal.getsignal(signal.SIGINT), torch.get_num_threads(), warnings.filters[:]) == before
+    assert resumed.path == smoke_run.path
+    assert_goes_on(resumed.path, 6)
+    with pytest.raises(UserError, match="continues with the config it began with"):
+        resume_training(smoke_run, overrides={"training.lr": 1.0})
+
+
+def test_the_command_continues_a_run_for_longer(smoke_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(smoke_run.path, run)
     league = json.loads((run / "league/league.json").read_text())
     assert train("--resume", run, "--run.iterations", 8) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("train TensorPPO, assets, 2 learners against 2 opponents, in a league, until 8 iterations")
+    assert f"arena tournament --agent policy:{run / 'policy.pt'}" in said
     assert_goes_on(run, 8)
     later = json.loads((run / "league/league.json").read_text())
     assert {member["name"] for member in league["members"]} < {member["name"] for member in later["members"]}
-    capsys.readouterr()
     assert train("--resume", run, "--training.lr", 1) == 2
     assert "only --run.* may be given" in capsys.readouterr().err
+
+
+def test_an_error_says_how_to_continue(smoke_run, tmp_path, monkeypatch, capsys):
+    """With a checkpoint it is an IncompleteTraining; the command says the same."""
+    run = tmp_path / "run"
+    shutil.copytree(smoke_run.path, run)
+
+    def fail(self, row):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Record, "iteration", fail)
+    with pytest.raises(IncompleteTraining, match=r"OSError: no space left; continue .*resume_training\('") as error:
+        resume_training(run, iterations=7, quiet=True)
+    assert error.value.run == run
+    assert load_training(run).interrupted
+    assert train("--resume", run, "--run.iterations", 7) == 1
+    assert f"arena train --resume {run}" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -93,6 +151,8 @@ def test_ctrl_c_ends_after_the_iteration_and_saves(tmp_path, field, capsys, monk
     assert train("--config", SMOKE, "--run.out", tmp_path / "runs", field) == 130
     (run,) = (tmp_path / "runs").iterdir()
     assert f"--resume {run}" in capsys.readouterr().out
+    assert load_training(run).interrupted
+    assert load_training(run).policy == run / "policy.pt"  # nothing that was learned is lost
     assert_goes_on(run, 2)
     assert (run / "checkpoints/000002/training.json").is_file()
 
@@ -133,8 +193,12 @@ def test_a_grid_is_a_section_of_the_file(tmp_path, capsys):
     assert said.startswith("train a grid of TensorPPO")
     assert said.count(" done (training.lr ") == 2
     (run,) = (tmp_path / "runs").iterdir()
-    rows = json.loads((run / "trials.json").read_text())["trials"]
-    assert sorted(row["parameters"]["training.lr"] for row in rows) == [1e-4, 1e-3]
+    grid = load_training(run)
+    assert sorted(grid.trials["training.lr"]) == [1e-4, 1e-3]
+    assert list(grid.trials["state"]) == ["done", "done"]
+    assert not grid.interrupted
+    assert grid.spec == f"rllib:{run / grid.trials['checkpoint'][0]}"
+    assert (run / grid.trials["checkpoint"][0]).is_dir()
 
 
 def test_what_cannot_be_trained_is_said_before_a_folder_is_made(tmp_path, capsys):
