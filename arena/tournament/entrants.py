@@ -1,6 +1,7 @@
 """The entrants of a config, each made once before the first match to see that it can be."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from arena.agents.faults import AgentFault
@@ -11,6 +12,7 @@ from arena.cluster.parcels import digest
 from arena.config import AgentConfig, TournamentConfig
 from arena.envs.types import FORECAST_HORIZONS
 from arena.errors import UserError
+from arena.forecast.loading import artifact_files
 from arena.forecast.types import Forecaster
 from arena.tournament.followers import followed
 from arena.tournament.forecasts import loaded
@@ -30,6 +32,7 @@ def check_entrants(config: TournamentConfig, num_copies: int) -> tuple[dict[str,
 
     num_copies  of each entrant of a population; 0 in another format
     """
+    refuse_untrusted_forecasters(config)  # before an agent can name one
     entrants: dict[str, Entrant] = {}
     made_for: dict[str, MadeFor] = {}
     for agent in config.agents:
@@ -91,6 +94,23 @@ def check_forecasters(config: TournamentConfig, entrants: Mapping[str, Entrant])
     return forecasters
 
 
+def refuse_untrusted_forecasters(config: TournamentConfig) -> None:
+    """UserError if only an isolated entrant names a forecaster file; no file is opened to find out.
+
+    A forecaster computes in the driver and the workers, not in the sandbox of who follows it. A .pt2 file holds native
+    code or pickles, whatever its manifest says, and TorchScript can write files, so no format is safe to load.
+    """
+    isolated = [(agent, isolation(agent, config).level) for agent in config.agents]
+    trusted = {file for agent, level in isolated if level == "none" for file in _forecaster_files(agent)}
+    for agent, level in isolated:
+        for file in sorted(_forecaster_files(agent) - trusted) if level != "none" else ():
+            raise UserError(
+                f"entrant {agent.names[0]!r} is isolated ({level}) and brings the forecaster file {file}, which would "
+                "run outside its isolation, with your rights; let it follow a forecaster of the package, or, if you "
+                f"trust the file, pass it yourself with --forecaster {file}"
+            )
+
+
 def isolation(agent: AgentConfig, whole: TournamentConfig) -> Isolation:
     """How the entrant is kept apart: as it says itself, else by `tournament.isolate` if its code is not the package's.
 
@@ -99,6 +119,11 @@ def isolation(agent: AgentConfig, whole: TournamentConfig) -> Isolation:
     rules = whole.tournament
     level: Level = agent.isolate or (rules.isolate if runs_foreign_code(agent.agent) else "none")
     return Isolation(level, rules.decision_seconds, rules.startup_seconds, rules.memory_mb)
+
+
+def _forecaster_files(agent: AgentConfig) -> set[Path]:
+    spec = agent.params.get("forecaster")
+    return artifact_files(spec) if isinstance(spec, str) else set()
 
 
 def _checked(config: AgentConfig, whole: TournamentConfig) -> tuple[Entrant, MadeFor]:
