@@ -40,6 +40,7 @@ def play(config: TournamentConfig, run: Path | None, command: str) -> int:
         console.print(f"note: {note}", markup=False, style="yellow")
     check_answers(config.ray.address, f"--ray.address {config.ray.address}")  # before there is a run folder
 
+    from arena.tournament.entrants import code_note
     from arena.tournament.mirror import mirror_of
     from arena.tournament.outcome import data_notes
     from arena.tournament.plan import make_plan, resolve_paths
@@ -47,6 +48,8 @@ def play(config: TournamentConfig, run: Path | None, command: str) -> int:
     from arena.tournament.run_folder import check_same_inputs, create_run, save_data_report
 
     config = resolve_paths(config)
+    if code := code_note(config):
+        console.print(f"note: {code}", markup=False, style="yellow", soft_wrap=True)
     if config.mirror:
         RemoteFolder(config.mirror)  # what is wrong with it is better known before than after the bars are read
     plan = make_plan(config)

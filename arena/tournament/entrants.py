@@ -19,6 +19,8 @@ from arena.tournament.forecasts import loaded
 from arena.tournament.formats import copies_of
 from arena.tournament.seats import Entrant
 
+MOST_NAMES = 40  # of entrants in one note
+
 
 class MadeFor(NamedTuple):
     """What an agent says of the markets it plays, see arena.agents.types.Agent."""
@@ -109,6 +111,28 @@ def refuse_untrusted_forecasters(config: TournamentConfig) -> None:
                 "run outside its isolation, with your rights; let it follow a forecaster of the package, or, if you "
                 f"trust the file, pass it yourself with --forecaster {file}"
             )
+
+
+def entrants_with_code(config: TournamentConfig) -> list[str]:
+    """Names of the entrants whose code is not the package's and runs with the rights of the user, at isolation none."""
+    return [
+        name
+        for agent in config.agents
+        if runs_foreign_code(agent.agent) and isolation(agent, config).level == "none"
+        for name in agent.names
+    ]
+
+
+def code_note(config: TournamentConfig) -> str:
+    """One sentence that names these entrants, and one that says what to do; "" if there are none."""
+    names = entrants_with_code(config)
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    if not names:
+        return ""
+    return (
+        f"these entrants run code with your rights: {', '.join(names[:MOST_NAMES])}{more}. "
+        "Use --tournament.isolate sandbox for entrants you do not trust."
+    )
 
 
 def isolation(agent: AgentConfig, whole: TournamentConfig) -> Isolation:
