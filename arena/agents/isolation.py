@@ -25,7 +25,6 @@ from arena.agents.registry import BUILT_IN, SHIPPED, make_agent
 from arena.agents.types import Agent
 
 SUPPORTED = sys.platform == "linux"  # memory limits, sealed memory and the keeper of processes are Linux's
-CODELESS = ("policy", "onnx")  # prefixes of files that hold a network and no Python
 
 
 def open_agent(
@@ -60,5 +59,8 @@ def opened(spec: str, params: Mapping[str, Any], isolation: Isolation, watched: 
 
 
 def runs_foreign_code(spec: str) -> bool:
-    """Whether making this agent runs Python that did not come with the package (a pickle is code too)."""
-    return spec not in BUILT_IN and spec not in SHIPPED and spec.partition(":")[0] not in CODELESS
+    """Whether this agent did not come with the package. Every file counts as code.
+
+    A pickle is code, TorchScript can write files, and an ONNX graph can read them.
+    """
+    return spec not in BUILT_IN and spec not in SHIPPED

@@ -4,8 +4,7 @@ Metadata properties of the file may say what it is, by the names of arena.agents
 
     kind=policy  reach=2.0  speed=1.0  history_length=0  forecaster=embedded  any_assets=true  num_assets=4  num_modes=3
 
-With `reach`, the outputs are unbounded actions u, as in a policy file; without it they are target weights. Such a file
-holds a graph and no code.
+With `reach`, the outputs are unbounded actions u, as in a policy file; without it they are target weights.
 """
 
 from collections.abc import Callable, Mapping

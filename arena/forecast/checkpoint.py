@@ -154,8 +154,14 @@ def _check_whole(path: Path) -> None:
 
 
 def _is_pickle(path: Path) -> bool:
+    """Whether the file starts as a pickle does, and not as a safetensors file: u64 header length, then "{".
+
+    Both are read, because a header length of 640 + k * 65,536 bytes starts with the two bytes of a pickle.
+    """
     with path.open("rb") as file:
-        return file.read(4).startswith(PICKLE_STARTS)
+        start = file.read(9)
+    is_header = int.from_bytes(start[:8], "little") <= MAX_HEADER and start[8:] == b"{"
+    return start.startswith(PICKLE_STARTS) and not is_header
 
 
 def _shape(tensor: Tensor) -> str:

@@ -59,10 +59,20 @@ def load_forecaster(spec: str, device: str = "cpu") -> Forecaster:
 
 def absolute(spec: str) -> str:
     """The spec with absolute paths, for a process that runs in another directory."""
-    if spec.endswith(ARTIFACT_SUFFIXES) and Path(spec).exists():
-        return str(Path(spec).resolve())
-    parts = [part.strip() for part in spec.split("+")]
+    parts = _parts(spec)
     return "+".join(str(Path(part).resolve()) if part.endswith(ARTIFACT_SUFFIXES) else part for part in parts)
+
+
+def artifact_files(spec: str) -> set[Path]:
+    """Absolute paths of the artefacts that the spec names; none is opened, and none need exist."""
+    return {Path(part).resolve() for part in _parts(spec) if part.endswith(ARTIFACT_SUFFIXES)}
+
+
+def _parts(spec: str) -> list[str]:
+    """The specs of an ensemble's members; of another forecaster, its own."""
+    if spec.endswith(ARTIFACT_SUFFIXES) and Path(spec).exists():  # a path may hold a "+"
+        return [spec]
+    return [part.strip() for part in spec.split("+")]
 
 
 def _load_file(path: Path, device: str) -> Forecaster:

@@ -31,11 +31,14 @@ def tournament(config: TournamentConfig, resumed: Path | None, command: str) -> 
 
     from arena.tournament import wording
     from arena.tournament.driver import run_tournament
+    from arena.tournament.entrants import code_note
     from arena.tournament.report import leaderboard_table
     from arena.tournament.run_result import load_run
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     _announce(console, config)
+    if code := code_note(config):
+        console.print(f"note: {code}", markup=False, style="yellow", soft_wrap=True)
     try:
         run, board = run_tournament(config, resumed, command, console)
     except RunInterrupted as stop:

@@ -1,6 +1,7 @@
 """The entrants of a config, each made once before the first match to see that it can be."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from arena.agents.faults import AgentFault
@@ -12,10 +13,13 @@ from arena.config import AgentConfig, TournamentConfig
 from arena.config_file import SAVED
 from arena.envs.types import FORECAST_HORIZONS
 from arena.errors import UserError
+from arena.forecast.loading import artifact_files
 from arena.forecast.types import Forecaster
 from arena.tournament.forecasts import loaded
 from arena.tournament.formats import copies_of
 from arena.tournament.seats import Entrant
+
+MOST_NAMES = 40  # of entrants in one note
 
 
 class MadeFor(NamedTuple):
@@ -30,6 +34,7 @@ def check_entrants(config: TournamentConfig, num_copies: int) -> tuple[dict[str,
 
     num_copies  of each entrant of a population; 0 in another format
     """
+    refuse_untrusted_forecasters(config)  # before an agent can name one
     entrants: dict[str, Entrant] = {}
     made_for: dict[str, MadeFor] = {}
     for agent in config.agents:
@@ -100,6 +105,45 @@ def check_forecasters(config: TournamentConfig, specs: Mapping[str, str]) -> dic
     return forecasters
 
 
+def refuse_untrusted_forecasters(config: TournamentConfig) -> None:
+    """UserError if only an isolated entrant names a forecaster file; no file is opened to find out.
+
+    A forecaster computes in the driver and the workers, not in the sandbox of who follows it. A .pt2 file holds native
+    code or pickles, whatever its manifest says, and TorchScript can write files, so no format is safe to load.
+    """
+    isolated = [(agent, isolation(agent, config).level) for agent in config.agents]
+    trusted = {file for agent, level in isolated if level == "none" for file in _forecaster_files(agent)}
+    for agent, level in isolated:
+        for file in sorted(_forecaster_files(agent) - trusted) if level != "none" else ():
+            raise UserError(
+                f"entrant {agent.names[0]!r} is isolated ({level}) and brings the forecaster file {file}, which would "
+                "run outside its isolation, with your rights; let it follow a forecaster of the package, or, if you "
+                f"trust the file, pass it yourself with --forecaster {file}"
+            )
+
+
+def entrants_with_code(config: TournamentConfig) -> list[str]:
+    """Names of the entrants whose code is not the package's and runs with the rights of the user, at isolation none."""
+    return [
+        name
+        for agent in config.agents
+        if runs_foreign_code(agent.agent) and isolation(agent, config).level == "none"
+        for name in agent.names
+    ]
+
+
+def code_note(config: TournamentConfig) -> str:
+    """One sentence that names these entrants, and one that says what to do; "" if there are none."""
+    names = entrants_with_code(config)
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    if not names:
+        return ""
+    return (
+        f"these entrants run code with your rights: {', '.join(names[:MOST_NAMES])}{more}. "
+        "Use --tournament.isolate sandbox for entrants you do not trust."
+    )
+
+
 def isolation(agent: AgentConfig, whole: TournamentConfig) -> Isolation:
     """How the entrant is kept apart: as it says itself, else by `tournament.isolate` if its code is not the package's.
 
@@ -108,6 +152,11 @@ def isolation(agent: AgentConfig, whole: TournamentConfig) -> Isolation:
     rules = whole.tournament
     level: Level = agent.isolate or (rules.isolate if runs_foreign_code(agent.agent) else "none")
     return Isolation(level, rules.decision_seconds, rules.startup_seconds, rules.memory_mb)
+
+
+def _forecaster_files(agent: AgentConfig) -> set[Path]:
+    spec = agent.params.get("forecaster")
+    return artifact_files(spec) if isinstance(spec, str) else set()
 
 
 def _checked(config: AgentConfig, whole: TournamentConfig) -> tuple[Entrant, MadeFor]:

@@ -10,6 +10,11 @@ from arena.forecast.checkpoint import read_safetensors
 from arena.verification.arrays import GoldenError
 
 MANIFEST = "manifest.json"
+NOISE_FLOOR = "f32_noise_floor"
+# Two float32 computations of a forecast are each about one floor from the exact one, so two floors from one another.
+# Twice that, because the floor is one draw of the noise: other orders of the sums gave 0.3 to 1.7 times it.
+FLOOR_FACTOR = 4.0
+MAX_FLOOR = 0.1  # in units of the scale; a tolerance that is wider than this would hide every mistake
 
 
 class Case(NamedTuple):
@@ -18,6 +23,11 @@ class Case(NamedTuple):
     name: str
     facts: dict[str, Any]  # its entry in the manifest
     arrays: dict[str, Tensor]
+    noise_floor: float = 0.0  # of its forecast, upstream float32 against float64, in units of the scale; 0: not stated
+
+    def tolerance(self, fixed: float) -> float:
+        """The fixed tolerance of an array that shares the noise of the forecast, or a wider one for a noisy case."""
+        return max(fixed, FLOOR_FACTOR * self.noise_floor)
 
     def fact(self, key: str) -> Any:
         if key not in self.facts:
@@ -65,4 +75,16 @@ def _read_case(folder: Path, name: str, facts: Any) -> Case:
     missing = sorted(facts.get("tensors", {}).keys() - arrays.keys())
     if missing:
         raise GoldenError(f"{path} holds no {', '.join(missing)}, which {MANIFEST} lists")
-    return Case(name, facts, arrays)
+    return Case(name, facts, arrays, _noise_floor(folder / MANIFEST, name, facts))
+
+
+def _noise_floor(manifest: Path, case: str, facts: dict[str, Any]) -> float:
+    """The floor that the manifest states, 0 if it states none."""
+    floor = facts.get(NOISE_FLOOR, 0.0)
+    is_number = isinstance(floor, int | float) and not isinstance(floor, bool)
+    if not is_number or not 0 <= floor <= MAX_FLOOR:
+        raise GoldenError(
+            f"{manifest} states {NOISE_FLOOR} {floor!r:.60} of the case {case}, expected a number from 0 to "
+            f"{MAX_FLOOR:g}; measure it again, or remove it"
+        )
+    return float(floor)

@@ -41,13 +41,14 @@ def check_case(model: Any, case: Case, route: Route) -> Iterator[ArrayCheck]:
     for name, cached in (("mean_kv", True), ("mean_nokv", False)):
         if name in case.arrays:
             mean = model.forecast(series, valid, horizon, ids, None, cached)
-            answers[name] = error_within(mean, case.array(name), FORECAST_ATOL * scale, FORECAST_RTOL)
+            atol = case.tolerance(FORECAST_ATOL) * scale
+            answers[name] = error_within(mean, case.array(name), atol, FORECAST_RTOL)
     if any(name.startswith(("fwd_", "trace_")) for name in case.arrays):
         answers |= _whole_context(model, case)
-    for name, expected in case.arrays.items():
+    for name in case.arrays:
         match = STEP.fullmatch(name)
         if match and int(match[1]) < len(steps):
-            answers |= _step(name, match[2], steps[int(match[1])], int(match[1]), scale, expected)
+            answers |= _step(case, name, match[2], steps[int(match[1])], int(match[1]), scale)
     if "sample_quantiles" in case.arrays or "sample_mean" in case.arrays:
         answers |= _sampled(model, case, horizon)
     for name in case.arrays:
@@ -74,13 +75,18 @@ def _whole_context(model: Any, case: Case) -> dict[str, float]:
     }
 
 
-def _step(name: str, part: str, step: Mixture, index: int, scale: Tensor, expected: Tensor) -> dict[str, float]:
-    """A decoding step. From the second on its location and scale follow from forecasts, and share their noise."""
+def _step(case: Case, name: str, part: str, step: Mixture, index: int, scale: Tensor) -> dict[str, float]:
+    """A decoding step. From the second on it follows from forecasts, and shares their noise.
+
+    The noise of a parameter is then as large as that of the forecast, of `probs` a fifth, as in PARAMETER_ATOL.
+    """
+    expected, of_loc = case.arrays[name], PARAMETER_ATOL["comp_loc"]
+    noise = case.tolerance(of_loc) if index else of_loc
     if part in PARAMETER_ATOL:
-        return {name: error_within(getattr(step, part), expected, PARAMETER_ATOL[part])}
+        return {name: error_within(getattr(step, part), expected, PARAMETER_ATOL[part] / of_loc * noise)}
     if part in ("loc", "scale"):
-        noise = PARAMETER_ATOL["comp_loc"] * scale if index else 0.0
-        return {name: error_within(getattr(step, f"patch_{part}"), expected, noise, SCALER_RTOL)}
+        atol = noise * scale if index else 0.0
+        return {name: error_within(getattr(step, f"patch_{part}"), expected, atol, SCALER_RTOL)}
     return {}
 
 

@@ -32,7 +32,7 @@ def check_case(model: Any, case: Case, route: Route) -> Iterator[ArrayCheck]:
     known = {name: case.arrays[name] for name in KNOWN if name in case.arrays}
     quantiles = model.forecast(*inputs, horizon, **options, **known)
     scale = last_scale(inputs[0], inputs[1], model.patch_size, options.get("scaler_fallback_min_obs", 0))
-    error = error_within(quantiles, case.array("quantiles"), FORECAST_ATOL * scale, FORECAST_RTOL)
+    error = error_within(quantiles, case.array("quantiles"), case.tolerance(FORECAST_ATOL) * scale, FORECAST_RTOL)
     yield judge(f"{case.name}.quantiles", route, error)
 
     block = options.pop("decode_block_size", 0)

@@ -133,7 +133,7 @@ def test_a_missing_bubblewrap_is_said_in_a_sentence(monkeypatch):
     checked_program.cache_clear()
 
 
-def test_a_sandbox_shows_the_agent_s_own_files_only(tmp_path, dice):
+def test_a_sandbox_shows_the_agent_s_own_files_only(tmp_path, dice, monkeypatch):
     weights = tmp_path / "weights.npz"
     weights.write_bytes(b"")
     shown = agent_paths(dice, {"weights": str(weights), "other": "relative.npz", "size": 1.0})
@@ -142,6 +142,9 @@ def test_a_sandbox_shows_the_agent_s_own_files_only(tmp_path, dice):
     assert [path.name for path in agent_paths("pytest:Mark", {})] == ["pytest"]
     policy = str(tmp_path / "weights.npz")
     assert [str(path) for path in agent_paths(f"policy:{policy}", {})] == [policy]
+    (tmp_path / "policy.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [str(path) for path in agent_paths(f"policy:{policy}", {})] == [policy], "a module of that name is not its"
     assert [str(path) for path in agent_paths(f"rllib:{tmp_path}@trader", {})] == [str(tmp_path)]
 
 
@@ -211,8 +214,9 @@ def test_reasons_are_one_printable_line():
 
 
 def test_who_runs_code_that_did_not_come_with_the_package():
-    assert not any(runs_foreign_code(spec) for spec in ("momentum", "trained", "policy:a.pt", "onnx:a.onnx"))
-    assert all(runs_foreign_code(spec) for spec in ("a.py:Mine", "package.module:Mine", "rllib:x", "sb3:x.zip", "plug"))
+    assert not any(runs_foreign_code(spec) for spec in ("momentum", "trained"))
+    files = ("a.py:Mine", "policy:a.pt", "policy:a.pt2", "onnx:a.onnx", "rllib:x", "sb3:x.zip")
+    assert all(runs_foreign_code(spec) for spec in (*files, "package.module:Mine", "plug"))
 
 
 def test_a_decision_for_many_markets_costs_little():

@@ -2,13 +2,14 @@
 
 import json
 import pickle
+import zipfile
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from arena.forecast.checkpoint import load_checkpoint, load_strict
+from arena.forecast.checkpoint import load_checkpoint, load_strict, read_safetensors
 
 
 @pytest.fixture
@@ -93,6 +94,41 @@ def test_a_pickle_is_refused_unread(folder, save):
         load_checkpoint(folder)
     with pytest.raises(ValueError, match="is a pickle, expected the folder"):
         load_checkpoint(folder / "model.safetensors")
+
+
+def write_with_header(path, length):
+    """A safetensors file of one byte, whose header is padded with spaces to `length` bytes."""
+    header = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}' if length >= 53 else b"{}"
+    path.write_bytes(length.to_bytes(8, "little") + header.ljust(length) + b"\x07" * (length >= 53))
+
+
+def test_a_header_of_any_length_is_read(tmp_path):
+    path = tmp_path / "model.safetensors"
+    # 640, 896, 1,152 and 1,408 + k * 65,536 start with the bytes of a pickle.
+    for length in (*range(8, 4097), 65_536 + 640, 3 * 65_536 + 1_408):
+        write_with_header(path, length)
+        found = {name: tensor.tolist() for name, tensor in read_safetensors(path).items()}
+        assert found == ({"a": [7]} if length >= 53 else {}), length
+
+
+def test_a_truncated_file_whose_header_length_looks_like_a_pickle_is_called_truncated(folder):
+    path = folder / "model.safetensors"
+    write_with_header(path, 640)
+    whole = path.read_bytes()
+    for size in (100, 647, 648):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"model\.safetensors is truncated"):
+            load_checkpoint(folder)
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match="is a file, expected the folder"):
+        load_checkpoint(path)
+
+
+def test_a_zip_of_something_else_is_refused(folder):
+    with zipfile.ZipFile(folder / "model.safetensors", "w") as archive:
+        archive.writestr("a.txt", "a")
+    with pytest.raises(ValueError, match=r"model\.safetensors is a pickle, which could run code"):
+        load_checkpoint(folder)
 
 
 def test_a_folder_with_only_a_pickle_says_so(folder):

@@ -135,6 +135,11 @@ def test_a_replaced_file_of_an_agent_is_noticed_on_a_resume(
     assert not (run / "units").exists()
     path.write_text(AGENT)
     assert tournament(["--resume", str(run)]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "with your rights" in line]
+    assert said == [
+        "note: these entrants run code with your rights: mine. "
+        "Use --tournament.isolate sandbox for entrants you do not trust."
+    ]
 
 
 def test_a_replaced_policy_is_noticed(tmp_path: Path) -> None:

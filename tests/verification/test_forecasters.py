@@ -143,6 +143,60 @@ def test_a_wrong_array_of_toto1_is_found(folder, case, array, step):
 
 
 @pytest.mark.parametrize(
+    ("name", "case", "array"),
+    [
+        ("toto1_tiny", "leftpad", "mean_kv"),
+        ("toto1_tiny", "leftpad", "kv_step2_df"),
+        ("toto2_tiny", "extremes", "quantiles"),
+    ],
+)
+def test_a_stated_noise_floor_widens_the_tolerance_of_a_forecast(folder, name, case, array):
+    copy = folder(name)
+    keep_cases(copy, [case])
+    # In units of the scale, which the forecasts are multiplied by.
+    scale = {"mean_kv": ("kv_step0_scale", -1), "quantiles": ("trace_scaler_scale", 127)}.get(array)
+
+    def step(size):
+        def change(arrays):
+            arrays[array] += size * (arrays[scale[0]][..., scale[1]].unsqueeze(-1) if scale else 1.0)
+
+        edit_case(copy, case, change)
+
+    def floor(value):
+        edit_json(copy / "manifest.json", lambda content: content["cases"][case].update(f32_noise_floor=value))
+
+    floor(0.0)
+    assert failed(copy) == set()
+    step(2e-3)
+    assert failed(copy) == {f"{case}.{array}"}
+    edit_json(copy / "manifest.json", lambda content: content["cases"][case].pop("f32_noise_floor"))
+    assert failed(copy) == {f"{case}.{array}"}, "without a floor the fixed tolerance holds"
+    floor(1e-3)
+    assert failed(copy) == set(), "two computations may differ by two floors"
+    step(8e-3)
+    assert failed(copy) == {f"{case}.{array}"}, "ten floors are a mistake"
+
+
+def test_a_single_pass_is_no_noisier_than_its_fixed_tolerance(folder):
+    copy = folder("toto1_tiny")
+    keep_cases(copy, ["uni"])
+    edit_json(copy / "manifest.json", lambda content: content["cases"]["uni"].update(f32_noise_floor=1e-2))
+    wrong = ("fwd_comp_loc", "kv_step0_comp_loc", "kv_step1_comp_loc", "trace_layer1")
+    edit_case(copy, "uni", lambda arrays: [arrays[array].add_(1e-3) for array in wrong])
+    assert failed(copy) == {"uni.fwd_comp_loc", "uni.kv_step0_comp_loc", "uni.trace_layer1"}
+
+
+@pytest.mark.parametrize("floor", [-1e-6, float("nan"), float("inf"), 3.0, "1e-5", None, True, [1e-5]])
+def test_a_noise_floor_that_cannot_be_one_is_refused(folder, floor):
+    copy = folder("toto2_tiny_p32")
+    edit_json(copy / "manifest.json", lambda content: content["cases"]["uni_maskpath"].update(f32_noise_floor=floor))
+    with pytest.raises(
+        GoldenError, match=r"manifest\.json states f32_noise_floor .*uni_maskpath, expected .* remove it$"
+    ):
+        open_golden(copy)
+
+
+@pytest.mark.parametrize(
     ("file", "array", "step"),
     [
         ("inputs", "x_stamp", 1),

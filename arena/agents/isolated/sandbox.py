@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from arena.agents.loading import FILE_PREFIXES
+
 SCRATCH = "/tmp"
 SCRATCH_BYTES = 64 * 2**20
 SYSTEM = (
@@ -43,11 +45,12 @@ def sandboxed(command: list[str], shown: Iterable[Path]) -> list[str]:
 def agent_paths(spec: str, params: Mapping[str, Any]) -> list[Path]:
     """Files and folders of an agent: its own file or package, and those that its parameters name."""
     place = spec.rpartition(":")[0] or spec
-    file = spec.partition(":")[2]
+    prefix, _, file = spec.partition(":")
     named = [place, file, file.rpartition("@")[0], *(value for value in params.values() if isinstance(value, str))]
     paths = [Path(text).resolve() for text in named if text and os.path.isabs(text)]
     package = place.partition(".")[0]
-    if not place.endswith(".py") and package.isidentifier():
+    # The "policy" of "policy:FILE" is no package, and a package of that name is not the agent's.
+    if prefix not in FILE_PREFIXES and not place.endswith(".py") and package.isidentifier():
         found = find_spec(package)
         if found is not None and found.origin not in (None, "built-in", "frozen"):
             assert found.origin is not None
