@@ -137,7 +137,10 @@ def policy_manifest(context: Mapping[str, Any], num_assets: int, any_assets: boo
     )
 
 
-def register_envs() -> None:
-    """In every process of the cluster."""
+def register_rllib() -> None:
+    """Make the environments `arena` and `arena_tensor` known to RLlib. Call it before `Algorithm.from_checkpoint`.
+
+    Ray passes the registration on to its workers, which need this package installed.
+    """
     register_arena_env(STOCK_ENV)
     register_env(TENSOR_ENV, make_tensor_market)

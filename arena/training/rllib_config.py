@@ -21,7 +21,7 @@ from ray.rllib.algorithms.sac import SACConfig
 
 from arena.training.algorithm import TensorPPOConfig, shared_policy
 from arena.training.learner import NormalisingPPOLearner
-from arena.training.registration import register_envs
+from arena.training.registration import register_rllib
 from arena.training.rl_module import module_spec
 
 ALGORITHMS: dict[str, type[AlgorithmConfig]] = {
@@ -58,7 +58,7 @@ def read_rllib_config(path: Path) -> AlgorithmConfig:
 
 def make_rllib_config(sections: Mapping[str, Any]) -> AlgorithmConfig:
     """The config that sections describe."""
-    register_envs()
+    register_rllib()
     rest = dict(sections)
     name, policies, network = rest.pop("algorithm", None), rest.pop("policies", "shared"), rest.pop("network", None)
     if name not in ALGORITHMS:

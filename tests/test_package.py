@@ -1,0 +1,49 @@
+"""The package from outside: what `import arena` costs, offers and says about itself."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import arena
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "ray", "pandas", "pydantic", "scipy", "matplotlib", "pettingzoo")
+MAX_CPU_SECONDS = 0.5  # a requirement
+
+
+def fresh(program):
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_is_light():
+    """The least of three runs, as other processes on the same cores raise what one needs."""
+    program = f"""
+import sys, time
+began = time.process_time()
+import arena
+print(time.process_time() - began, [name for name in {HEAVY} if name in sys.modules])
+"""
+    runs = [fresh(program).split(maxsplit=1) for _ in range(3)]
+    assert {modules.strip() for _, modules in runs} == {"[]"}
+    assert min(float(seconds) for seconds, _ in runs) <= MAX_CPU_SECONDS
+
+
+@pytest.mark.parametrize("name", arena.__all__)
+def test_every_name_is_there_and_in_the_help(name):
+    assert getattr(arena, name) is not None
+    assert name in dir(arena)
+    assert any(line.split(maxsplit=1)[:1] == [name] for line in arena.__doc__.splitlines()), "a line of its own"
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'arena' has no attribute 'run_tournamnt'"):
+        _ = arena.run_tournamnt
+    assert not hasattr(arena, "__wrapped__")
+
+
+def test_the_package_says_that_it_is_typed():
+    assert Path(arena.__file__).with_name("py.typed").is_file()
