@@ -187,7 +187,9 @@ def test_an_interrupted_run_is_partial_and_can_be_continued(tmp_path):
 def test_a_run_without_its_agents_is_not_continued(tmp_path):
     given = run(["cash", lambda obs: obs.weight], tmp_path)
     (given.path / "agents" / "lambda.pkl").unlink()
-    with pytest.raises(UserError, match=r"agents/lambda\.pkl cannot be read: No such file or directory\. Start a new run"):
+    with pytest.raises(
+        UserError, match=r"agents/lambda\.pkl cannot be read: No such file or directory\. Start a new run"
+    ):
         arena.resume_tournament(given.path, quiet=True)
 
     lock = threading.Lock()

@@ -27,6 +27,7 @@ class TournamentRun:
     path         the folder of the run
     leaderboard  DataFrame, one row per entrant in rank order; a notebook shows it with intervals
     final        the same of the final of a swiss tournament; None in another format
+    board        what leaderboard.json holds, as it stands there
     fingerprint  equal fingerprints mean equal results
     partial      True while batches are missing; the leaderboard is then of the finished ones
     """
@@ -41,21 +42,21 @@ class TournamentRun:
         rows     its result rows; None: those of results.parquet
         """
         self.path = path
-        self._board, self._unfinished, self._given_rows = board, batches, rows
+        self.board, self._unfinished, self._given_rows = board, batches, rows
 
     @property
     def leaderboard(self) -> "Leaderboard":
         """One row per entrant in rank order, in fractions."""
         from arena.tournament.leaderboard_frame import Leaderboard
 
-        return Leaderboard.of(self._board)
+        return Leaderboard.of(self.board)
 
     @property
     def final(self) -> "Leaderboard | None":
         """The leaderboard of the final of a swiss tournament; None in another format, or before the final."""
         from arena.tournament.leaderboard_frame import Leaderboard
 
-        return Leaderboard.of(self._board["final"]) if self._board.get("final") else None
+        return Leaderboard.of(self.board["final"]) if self.board.get("final") else None
 
     @property
     def pairs(self) -> "pd.DataFrame":
@@ -63,7 +64,7 @@ class TournamentRun:
         from arena.tournament.leaderboard_frame import frame
 
         names = [entry.column for entry in _dictionary() if entry.table == "pairs"]
-        return frame(self._board["pairs"]).reindex(columns=names)
+        return frame(self.board["pairs"]).reindex(columns=names)
 
     @cached_property
     def results(self) -> "pd.DataFrame":
@@ -103,22 +104,22 @@ class TournamentRun:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the results."""
-        return str(self._board["digest"])
+        return str(self.board["digest"])
 
     @property
     def verdict(self) -> str:
         """Which entrant leads and whether that is more than luck, in a sentence or two."""
-        return wording.claim(self._board)
+        return wording.claim(self.board)
 
     @property
     def forecasts(self) -> list[str]:
         """Whether a forecast pays: a sentence for each entrant whose rule also plays on a random walk."""
-        return wording.forecast_claims(self._board)
+        return wording.forecast_claims(self.board)
 
     @property
     def notes(self) -> list[str]:
         """What to know before trusting the leaderboard, one sentence each."""
-        return [*self._board["notes"], *self._board["data"]]
+        return [*self.board["notes"], *self.board["data"]]
 
     @property
     def partial(self) -> bool:
@@ -142,11 +143,11 @@ class TournamentRun:
         if kind not in plots.KINDS:
             raise UserError(f"plot: unknown kind {kind!r}; choose one of {', '.join(plots.KINDS)}")
         if kind != "wealth":
-            return plots.plot(kind, self._board)
-        kept = exhibits.of_games(store.read_paths(self.path), self._ranked(self._board))
+            return plots.plot(kind, self.board)
+        kept = exhibits.of_games(store.read_paths(self.path), self._ranked(self.board))
         if kept is None:
             raise UserError(f"{self.path}: the run kept no paths to plot; raise tournament.paths_mb and play it again")
-        return plots.plot(kind, self._board, curves.wealth_bands(kept))
+        return plots.plot(kind, self.board, curves.wealth_bands(kept))
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the report, a page that needs no network, and return where it is.
@@ -158,7 +159,7 @@ class TournamentRun:
 
         title = f"{self.config.name}, seed {self.config.seed}" + (" (partial)" if self.partial else "")
         # A page elsewhere has no report of the final beside it, and so no link to one.
-        board = self._board if path is None else {**self._board, "final": None}
+        board = self.board if path is None else {**self.board, "final": None}
         folders = [(self.path, board, title)]
         if board.get("final"):
             (self.path / "final").mkdir(exist_ok=True)
@@ -179,7 +180,7 @@ class TournamentRun:
     def __repr__(self) -> str:
         leaders = [
             f"  {entry['rank']}. {entry['agent']}: {wording.bps(entry['growth'])} bps a game{_interval(entry)}"
-            for entry in self._board["agents"][:NUM_LEADERS]
+            for entry in self.board["agents"][:NUM_LEADERS]
         ]
         return "\n".join([self._facts, *leaders, f"  fingerprint {self.fingerprint[:16]}, folder {self.path}"])
 
@@ -188,14 +189,14 @@ class TournamentRun:
 
         from arena.tournament.leaderboard_frame import leaderboard_html
 
-        table = leaderboard_html(self._board, self.verdict)
+        table = leaderboard_html(self.board, self.verdict)
         last = f"fingerprint {self.fingerprint[:16]}, folder {self.path}"
         return f"<p>{escape(self._facts)}</p>{table}<p><small>{escape(last)}</small></p>"
 
     @property
     def _facts(self) -> str:
         state = self._unfinished.sentence if self._unfinished else "finished."
-        num = len(self._board["agents"])
+        num = len(self.board["agents"])
         return f"Tournament {self.config.name}, seed {self.config.seed}, {wording.counted(num, 'entrant')}: {state}"
 
     @cached_property
@@ -215,7 +216,7 @@ class TournamentRun:
 
     @cached_property
     def _batches(self) -> Batches:
-        return self._unfinished or finished_batches(self._rows, self.config, self._board)
+        return self._unfinished or finished_batches(self._rows, self.config, self.board)
 
     def _ranked(self, board: Mapping[str, Any]) -> "pa.Table":
         """The rows that a leaderboard was made from."""

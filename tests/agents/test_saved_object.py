@@ -81,7 +81,9 @@ def test_only_what_every_process_can_import_has_a_spec():
 def test_files_beside_a_script_travel_with_its_agent(tmp_path):
     """The saved class is opened in another process, from another folder, where neither file can be imported."""
     (tmp_path / "rules.py").write_text("def scale(x):\n    return 2 * x\n")
-    (tmp_path / "mine.py").write_text("import rules\nclass Mine:\n    def act(self, obs):\n        return rules.scale(obs)\n")
+    (tmp_path / "mine.py").write_text(
+        "import rules\nclass Mine:\n    def act(self, obs):\n        return rules.scale(obs)\n"
+    )
     (tmp_path / "script.py").write_text(
         "from pathlib import Path\nfrom mine import Mine\nfrom arena.agents.saved_object import save_object, spec_of\n"
         "assert spec_of(Mine) is None\nsave_object(Mine, Path(__file__).parent / 'agent.pkl')\n"
