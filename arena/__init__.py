@@ -16,6 +16,7 @@ Tournaments
 Training
     train                 train an agent with RLlib
     resume_training       continue a training that stopped early
+    load_training         open the run folder of a training
     TrainingRun           results of a training: policy file, checkpoints, learning curve
     register_rllib        make the environments known to RLlib, also for `Algorithm.from_checkpoint`
 
@@ -46,23 +47,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from arena import errors
     from arena.agents.numpy_agent import NumpyObservation
-    from arena.api import (
-        list_agents,
-        list_forecasters,
-        load_bars,
-        load_forecaster,
-        load_run,
-        resume_tournament,
-        resume_training,
-        run_tournament,
-        train,
-    )
+    from arena.api import list_agents, list_forecasters, resume_tournament, run_tournament
     from arena.config import TournamentConfig
+    from arena.data.bars import load_bars
     from arena.envs.parallel import ArenaParallelEnv
     from arena.envs.single import ArenaEnv
     from arena.envs.vector import VectorMarket
-    from arena.tournament.run_result import TournamentRun
-    from arena.trainer.run import TrainingRun
+    from arena.forecast.loading import load_forecaster
+    from arena.tournament.run_result import load_run
+    from arena.tournament.tournament_run import TournamentRun
+    from arena.trainer.run import TrainingRun, load_training
+    from arena.trainer.train import resume_training, train
     from arena.training.registration import register_rllib
 
 __all__ = [
@@ -80,6 +75,7 @@ __all__ = [
     "load_bars",
     "load_forecaster",
     "load_run",
+    "load_training",
     "register_rllib",
     "resume_tournament",
     "resume_training",
@@ -89,16 +85,20 @@ __all__ = [
 
 # Module that defines each name of `__all__`; "" marks a module of this package.
 _MODULES = {
-    **dict.fromkeys(("list_agents", "list_forecasters", "load_bars", "load_forecaster"), "arena.api"),
-    **dict.fromkeys(("load_run", "resume_tournament", "resume_training", "run_tournament", "train"), "arena.api"),
+    **dict.fromkeys(("list_agents", "list_forecasters", "resume_tournament", "run_tournament"), "arena.api"),
+    **dict.fromkeys(("resume_training", "train"), "arena.trainer.train"),
     "ArenaEnv": "arena.envs.single",
     "ArenaParallelEnv": "arena.envs.parallel",
     "NumpyObservation": "arena.agents.numpy_agent",
     "TournamentConfig": "arena.config",
-    "TournamentRun": "arena.tournament.run_result",
+    "TournamentRun": "arena.tournament.tournament_run",
     "TrainingRun": "arena.trainer.run",
     "VectorMarket": "arena.envs.vector",
     "errors": "",
+    "load_bars": "arena.data.bars",
+    "load_forecaster": "arena.forecast.loading",
+    "load_run": "arena.tournament.run_result",
+    "load_training": "arena.trainer.run",
     "register_rllib": "arena.training.registration",
 }
 

@@ -1,4 +1,4 @@
-"""The functions of `import arena`. Each does what a command does, and the command calls the same code.
+"""Tournaments from Python, and what can be entered. Each function does what a command does, with the same code.
 
 They raise `arena.errors.UserError` for an input that cannot be used, and never end the process.
 """

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from arena.config import TournamentConfig
 from arena.config_file import read_config, validated, with_agents, with_followers, with_saved_agents
+from arena.config_names import config_path
 from arena.errors import UserError
 
 ONLY_WHERE = (
@@ -22,7 +23,7 @@ def as_config(given: TournamentConfig | Mapping[str, Any] | str | Path | None) -
         return given
     if isinstance(given, Mapping):
         return validated(TournamentConfig, dict(given), "config")
-    return read_config(Path(given))
+    return read_config(config_path("tournament", given))
 
 
 def changed(config: TournamentConfig, fields: Mapping[str, Any], origin: str) -> TournamentConfig:
