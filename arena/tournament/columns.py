@@ -7,6 +7,8 @@ from arena.tournament.column_dictionary import meaning
 from arena.tournament.report_tables import Cell
 from arena.tournament.wording import bps, interval, number, percent
 
+RANK = f"{meaning('rank')}; below it the possible ranks (95 %), by tests of all pairs together"
+
 
 def scattered(leaderboard: Mapping[str, Any]) -> bool:
     """Whether some tier is not one run down the ranking: who varies much is worse than few, wherever it stands."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from arena.tournament.columns import columns
+from arena.tournament.column_dictionary import meaning
+from arena.tournament.columns import RANK, columns
 from arena.tournament.wording import rank_interval
 
 TEXT = ("agent", "flag")  # columns of words; in all others an empty cell is NaN
@@ -47,7 +48,7 @@ class Leaderboard(pd.DataFrame):
 def leaderboard_html(board: Mapping[str, Any], caption: str = "") -> str:
     """An HTML table in bps and percent, with the 95 % interval under each number. No script, names escaped."""
     shown = columns(board)
-    head = [("entrant", "", ""), ("rank", "95 %", "place by growth, and the possible ranks")]
+    head = [("entrant", "", meaning("agent")), ("rank", "95 %", RANK)]
     head += [(column["title"], column["unit"], column["help"]) for column in shown]
     rows = []
     for place, entry in enumerate(board["agents"]):

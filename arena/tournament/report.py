@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.tournament import figures, lines, matrices, pages, panels, path_table, report_tables, wording
-from arena.tournament.column_dictionary import meaning
-from arena.tournament.columns import columns, scattered
+from arena.tournament.columns import RANK, columns, scattered
 from arena.tournament.exhibits import Exhibits
 from arena.tournament.wording import bps, number
 
@@ -21,7 +20,6 @@ TERMINAL_COLUMNS = (
     *("growth", "raw growth", "rating", "median return", "Sharpe"),
     *("drawdown", "turnover", "explicit cost"),
 )
-RANK = f"{meaning('rank')}; below it the possible ranks (95 %), by tests of all pairs together"
 PLUS_MINUS = {"growth": ("growth", bps), "raw growth": ("growth_raw", bps), "rating": ("rating", number)}
 
 

@@ -372,7 +372,7 @@ def test_a_uri_without_a_run_is_one_sentence(tmp_path: Path, capsys: pytest.Capt
     assert "cannot read a config.yaml there (" in error
     assert error.count("\n") == 1
     assert main(["report", (tmp_path / "nothing").as_uri()]) == 2
-    assert "no leaderboard.json there" in capsys.readouterr().err
+    assert "nothing is there. Give the URI of a run" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_read_is_refused_in_one_sentence(runs, tmp_path:
 
 def test_the_command_answers_bad_input_in_one_sentence(runs, tmp_path: Path, capsys) -> None:
     assert main(["report", str(tmp_path / "nothing")]) == 2
-    assert "give the folder of a finished run" in capsys.readouterr().err
+    assert "no such folder. Give the folder of a run" in capsys.readouterr().err
     assert main(["report", str(runs[0]), "--out", str(tmp_path / "x.html")]) == 2
     assert "only of a comparison" in capsys.readouterr().err
     assert main(["report", *map(str, runs), "--out", str(tmp_path / "no" / "x.html")]) == 2

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from arena.cli import main
 from arena.config import TournamentConfig
-from arena.errors import UserError
+from arena.errors import IncompleteRun, UserError
+from arena.tournament import ranking_plan
 from arena.tournament.column_dictionary import ENTRIES, meaning
 from arena.tournament.columns import columns
 from arena.tournament.leaderboard_frame import Leaderboard, leaderboard_html
@@ -358,6 +359,18 @@ def test_a_run_of_an_older_version_is_read(copied: Path) -> None:
     assert run.num_planned == NUM_BATCHES
     assert "sortino" in run.leaderboard
     assert run.report().exists()
+
+
+def test_a_full_disk_at_the_beginning_is_told(
+    finished: tuple[Plan, Path], copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    (copied / "ranking.json").unlink()
+    monkeypatch.setattr(ranking_plan, "whole_file", full)
+    with pytest.raises(IncompleteRun, match=r"cannot write ranking\.json to .*: No space left on device"):
+        play_all(load_run(copied).config, finished[0], copied, Console(file=StringIO()))
 
 
 def damage(run: Path, what: str) -> None:
