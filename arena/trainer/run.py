@@ -98,7 +98,8 @@ class TrainingRun:
     @property
     def interrupted(self) -> bool:
         """True unless the training reached its end; `arena.resume_training(run)` continues it (not a grid)."""
-        return bool(self.summary.get("interrupted", True))
+        summary = self.summary  # written at the end only; those of older versions do not have the key
+        return bool(summary.get("interrupted", not summary))
 
     def plot(self) -> "Figure":
         """The learning curve: return in training, growth on validation. A notebook shows it; `.savefig` writes it."""

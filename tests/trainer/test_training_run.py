@@ -53,8 +53,13 @@ def test_a_run_that_was_killed_says_so(folder):
     assert "3 iterations, 30 market steps, best growth +20 bps at iteration 1, interrupted" in repr(run)
     with pytest.raises(UserError, match="stopped before its first evaluation"):
         run.spec  # noqa: B018 - the property raises
-    (folder / "summary.json").write_text('{"interrupted": false}')
-    assert not run.interrupted
+    for content, expected in (
+        ('{"interrupted": true}', True),
+        ('{"interrupted": false}', False),
+        ('{"iteration": 3}', False),
+    ):
+        (folder / "summary.json").write_text(content)
+        assert run.interrupted == expected
 
 
 def test_the_spec_is_the_policy_file_or_else_the_checkpoint(folder, monkeypatch):
