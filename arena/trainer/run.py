@@ -1,6 +1,7 @@
 """What a training left in its run folder: the policy, the records as tables, the learning curve."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from arena.config_file import read_sections
 from arena.errors import UserError
+from arena.tournament.wording import bps
 from arena.trainer.checkpoints import POLICY
 from arena.trainer.record import EVALUATIONS, PROGRESS, read_rows
 
@@ -65,7 +67,7 @@ class TrainingRun:
         episode_return (mean reward per agent of an episode; NaN while none ended), env_steps_per_second, and the
         numbers of RLlib's learners and of the league, such as policy_loss and entropy
         """
-        return _frame(read_rows(self.path / PROGRESS))
+        return _frame(_numbers(read_rows(self.path / PROGRESS)))
 
     @property
     def evaluations(self) -> "DataFrame":
@@ -75,7 +77,7 @@ class TrainingRun:
         95 % interval), best_opponent, lead (growth above that of the best opponent, with its interval), seconds (that
         playing took), field/NAME (growth of each opponent)
         """
-        rows = read_rows(self.path / EVALUATIONS)
+        rows = _numbers(read_rows(self.path / EVALUATIONS))
         return _frame([_flat(row, "field", "field/") for row in rows])
 
     @property
@@ -96,7 +98,8 @@ class TrainingRun:
     @property
     def interrupted(self) -> bool:
         """True unless the training reached its end; `arena.resume_training(run)` continues it (not a grid)."""
-        return bool(self.summary.get("interrupted", True))
+        summary = self.summary  # written at the end only; those of older versions do not have the key
+        return bool(summary.get("interrupted", not summary))
 
     def plot(self) -> "Figure":
         """The learning curve: return in training, growth on validation. A notebook shows it; `.savefig` writes it."""
@@ -124,7 +127,7 @@ class TrainingRun:
         found = [f"{len(progress):,} iterations", f"{steps:,} market steps"]
         if verdicts:
             best = max(verdicts, key=lambda row: row["growth"])
-            found.append(f"best growth {1e4 * best['growth']:+.0f} bps at iteration {best['iteration']}")
+            found.append(f"best growth {bps(best['growth'])} bps at iteration {best['iteration']}")
         return found + end
 
     @property
@@ -157,6 +160,11 @@ def _frame(rows: Sequence[dict[str, Any]]) -> "DataFrame":
     import pandas as pd
 
     return pd.DataFrame(list(rows)) if rows else pd.DataFrame(columns=["iteration", "env_steps"])
+
+
+def _numbers(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records write null for what is not a finite number."""
+    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
 
 
 def _flat(row: dict[str, Any], name: str, prefix: str = "") -> dict[str, Any]:

@@ -30,7 +30,8 @@ def folder(tmp_path):
     (tmp_path / "config.yaml").write_text("run: {iterations: 9}\nalgorithm: TensorPPO\n")
     rows = [{"iteration": i, "env_steps": 10 * i, "episode_return": None if i == 1 else 0.1 * i} for i in (1, 2, 3)]
     (tmp_path / "progress.jsonl").write_text(lines(rows) + '{"iteration": 4, "env_')
-    (tmp_path / "evaluations.jsonl").write_text(lines([verdict(1, 0.002), verdict(3, -0.001)]))
+    verdicts = [{**verdict(i, growth), "lead_low": None} for i, growth in ((1, 0.002), (3, -0.001))]
+    (tmp_path / "evaluations.jsonl").write_text(lines(verdicts))
     return tmp_path
 
 
@@ -40,6 +41,7 @@ def test_records_are_tables(folder):
     assert run.progress["env_steps"].tolist() == [10, 20, 30]
     assert run.progress["episode_return"].isna().tolist() == [True, False, False]
     assert run.evaluations["lead"].tolist() == pytest.approx([0.001, -0.002])
+    assert run.evaluations["lead_low"].dtype == float  # unknown intervals are NaN
     assert run.evaluations["field/momentum"].tolist() == [0.001, 0.001]
     assert run.trials is None
 
@@ -51,8 +53,13 @@ def test_a_run_that_was_killed_says_so(folder):
     assert "3 iterations, 30 market steps, best growth +20 bps at iteration 1, interrupted" in repr(run)
     with pytest.raises(UserError, match="stopped before its first evaluation"):
         run.spec  # noqa: B018 - the property raises
-    (folder / "summary.json").write_text('{"interrupted": false}')
-    assert not run.interrupted
+    for content, expected in (
+        ('{"interrupted": true}', True),
+        ('{"interrupted": false}', False),
+        ('{"iteration": 3}', False),
+    ):
+        (folder / "summary.json").write_text(content)
+        assert run.interrupted == expected
 
 
 def test_the_spec_is_the_policy_file_or_else_the_checkpoint(folder, monkeypatch):
