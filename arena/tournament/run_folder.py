@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import arena
 from arena.config import TournamentConfig
 from arena.config_file import dump_config, read_config
 from arena.errors import UserError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from arena.data.bars import Report
 
-PACKAGES = ("arena", "torch", "numpy", "ray", "pyarrow", "scipy", "pandas")
+PACKAGES = ("torch", "numpy", "ray", "pyarrow", "scipy", "pandas")
 LOGGER = logging.getLogger("arena.tournament")
 
 
@@ -99,6 +100,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.machine(),
         "cores": os.cpu_count(),
+        "arena": arena.__version__,
         **{name: _version(name) for name in PACKAGES},
     }
 
