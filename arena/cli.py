@@ -4,6 +4,7 @@ Nothing heavy is imported before the config is known to be good.
 """
 
 import argparse
+import difflib
 import os
 import shlex
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import arena
+from arena.commands.agents import agents, forecasters
 from arena.commands.bench import bench
 from arena.commands.check import check
 from arena.commands.data import data
@@ -40,11 +43,14 @@ usage: arena tournament [options]
        arena train --config FILE [options]
        arena check AGENT [name=value ...] [options]
        arena new-agent NAME [--batch]
+       arena agents [--json]
+       arena forecasters [--json]
        arena report RUN [RUN ...]
        arena monitor [--address HOST:PORT]
        arena data check|import PATH [options]
        arena export [options]
        arena bench env|forecaster|cache|training|cluster|memory|ranking [options]
+       arena --version
 --help after a command tells more"""
 
 
@@ -53,10 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     commands = {"tournament": tournament, "train": train, "check": check, "new-agent": new_agent, "report": report}
     commands |= {"data": data, "export": export, "bench": bench, "monitor": monitor}
-    if given and given[0] in commands:
-        return commands[given[0]](given[1:])
-    print(USAGE)
-    return 0 if not given or given[0] in ("-h", "--help") else BAD_INPUT
+    commands |= {"agents": agents, "forecasters": forecasters}
+    name = given[0] if given else "--help"
+    if name in commands:
+        return commands[name](given[1:])
+    if name in ("-h", "--help", "--version"):
+        print(f"arena {arena.__version__}" if name == "--version" else USAGE)
+        return 0
+    close = difflib.get_close_matches(name, commands, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(commands)}"
+    return _refuse(UserError(f"unknown command {name!r}; {hint}"))
 
 
 def tournament(arguments: Sequence[str]) -> int:

@@ -10,10 +10,10 @@ import torch
 from arena.cli import main
 from arena.data.bars import load_bars
 
-COMMANDS = ("tournament", "train", "check", "new-agent", "report", "data", "export", "bench")
+COMMANDS = ("tournament", "train", "check", "new-agent", "report", "data", "export", "bench", "agents", "forecasters")
 HEADER = "date,open,high,low,close,volume"
 HELPED = (
-    *("data", "data check", "data import", "export", "bench"),
+    *("agents", "data", "data check", "data import", "export", "bench", "forecasters"),
     *("bench env", "bench forecaster", "bench cache", "bench training", "bench cluster"),
     *("bench memory", "bench ranking"),
 )

@@ -1,7 +1,9 @@
 """The package from outside: what `import arena` costs, offers and says about itself."""
 
+import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,23 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_package_says_that_it_is_typed():
     assert Path(arena.__file__).with_name("py.typed").is_file()
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_what_an_installed_package_needs(tmp_path):
+    """Built as pip does it: types, weights, templates and configs, and both names of the command."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("market_arena-*.whl")
+    wheel = zipfile.ZipFile(path)
+    names = set(wheel.namelist())
+    in_package = {f"arena/{file.relative_to(ROOT / 'arena').as_posix()}" for file in (ROOT / "arena").rglob("*.*")}
+    assert {name for name in in_package if "__pycache__" not in name} <= names
+    assert {f"arena/{file.relative_to(ROOT).as_posix()}" for file in (ROOT / "configs").rglob("*.yaml")} <= names
+    entries = wheel.read(f"market_arena-{arena.__version__}.dist-info/entry_points.txt").decode()
+    assert re.findall(r"^(\S+) = (\S+)$", entries, re.MULTILINE) == [
+        ("arena", "arena.cli:main"),
+        ("market-arena", "arena.cli:main"),
+    ]
+    assert {name.split("/")[0] for name in names} == {"arena", f"market_arena-{arena.__version__}.dist-info"}

@@ -64,7 +64,7 @@ def _session(path: Path) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ValueError(f'{path} needs onnxruntime: pip install "arena[onnx]"') from error
+        raise ValueError(f'{path} needs onnxruntime: pip install "market-arena[onnx]"') from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = ERRORS_ONLY

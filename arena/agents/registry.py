@@ -1,6 +1,7 @@
 """From a spec string to an agent, so that a config file or a worker process needs nothing but text."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -59,12 +60,12 @@ SHIPPED: dict[str, str] = {"trained": f"policy:{Path(__file__).parent / 'weights
 
 
 class AgentDescription(NamedTuple):
-    """One line of the table of agents."""
+    """One row of the table of agents."""
 
     name: str
-    doc: str  # first sentence of the docstring, or why it cannot be loaded
+    description: str  # one line, or why it cannot be loaded
     parameters: dict[str, Any]  # name -> default; inspect.Parameter.empty where one must be given
-    is_cheat: bool  # uses what no trader can know
+    is_cheat: bool  # uses what no trader can know; a tournament admits it only with allow_cheats
 
 
 def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
@@ -118,7 +119,7 @@ def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
 def describe_agents() -> list[AgentDescription]:
     """The built-in agents and those of installed packages, in this order."""
     rows = [_describe(name, found) for name, found in BUILT_IN.items()]
-    rows += [AgentDescription(name, "A policy that comes with the package.", {}, False) for name in SHIPPED]
+    rows += [AgentDescription(name, "The trained policy that comes with the package.", {}, False) for name in SHIPPED]
     for name, entry in sorted(_plug_ins().items()):
         try:
             rows.append(_describe(name, entry.load()))
@@ -187,10 +188,9 @@ def agent_parameters(found: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _describe(name: str, found: Callable[..., Any]) -> AgentDescription:
-    paragraph = (inspect.getdoc(found) or "").split("\n\n")[0]
-    return AgentDescription(
-        name, " ".join(paragraph.split()), agent_parameters(found), bool(getattr(found, "is_cheat", False))
-    )
+    paragraph = " ".join((inspect.getdoc(found) or "").split("\n\n")[0].split())
+    sentence = re.split(r"(?<=[.!?]) (?=[A-Z])", paragraph, maxsplit=1)[0]
+    return AgentDescription(name, sentence, agent_parameters(found), bool(getattr(found, "is_cheat", False)))
 
 
 def _plug_ins() -> dict[str, EntryPoint]:

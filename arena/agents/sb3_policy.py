@@ -44,7 +44,7 @@ def _policy(path: Path) -> Any:
     try:
         from stable_baselines3.common.save_util import load_from_zip_file
     except ImportError as error:
-        raise ValueError(f'{path} needs Stable-Baselines3: pip install "arena[sb3]"') from error
+        raise ValueError(f'{path} needs Stable-Baselines3: pip install "market-arena[sb3]"') from error
     try:
         # The rest, schedules for one, may hold code of another Python version, and is not looked at.
         others = dict.fromkeys(stored - set(NEEDED))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+import arena
+
 PACKAGES = ("torch", "numpy", "ray", "pettingzoo", "gymnasium")
 
 
@@ -25,8 +27,8 @@ def describe_machine(device: str) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Python, arena and those of PACKAGES that are installed."""
-    found = {"python": platform.python_version()}
-    for name in ("arena", *PACKAGES):
+    found = {"python": platform.python_version(), "arena": arena.__version__}
+    for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -1,8 +1,10 @@
 """Finds the forecaster behind a name or a file."""
 
 import difflib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from arena.errors import UserError
 from arena.forecast.baselines import Drift, Persistence, SeasonalNaive
@@ -20,6 +22,22 @@ EMBEDDED = "embedded"
 ENSEMBLE = "ensemble"
 ENSEMBLE_MEMBERS = ("persistence", EMBEDDED)
 ARTIFACT_SUFFIXES = (".pt", ".pt2")
+DESCRIPTIONS = {  # of specs that no class documents
+    EMBEDDED: "The forecaster that comes with arena: a small Toto 2.0 network trained on synthetic bars.",
+    ENSEMBLE: f"The ensemble of {' and '.join(ENSEMBLE_MEMBERS)}, with equal weights.",
+    "A+B": "The ensemble of the forecasters A, B, ..., with equal weights.",
+    "FILE": "A file (.pt, .pt2) that `arena export` writes, such as Kronos or Toto.",
+}
+
+
+class ForecasterDescription(NamedTuple):
+    """One row of the table of forecasters."""
+
+    name: str  # the spec; in A+B and FILE the capitals stand for other specs and for a path
+    description: str  # one line
+    parameters: dict[str, Any]  # name -> default; no spec takes any
+    min_context: int | None  # bars that it needs to see; None: as its members or its file say
+    max_horizon: int | None  # bars ahead that it forecasts; None: any, or as its members or its file say
 
 
 def load_forecaster(spec: str, device: str = "cpu") -> Forecaster:
@@ -55,6 +73,17 @@ def load_forecaster(spec: str, device: str = "cpu") -> Forecaster:
     raise UserError(
         f"forecaster {spec!r} is unknown, expected {', '.join(names)}, a .pt or .pt2 file, or several joined by +{hint}"
     )
+
+
+def describe_forecasters() -> list[ForecasterDescription]:
+    """What `load_forecaster` takes, in the order of its documentation."""
+    lines = {name: (inspect.getdoc(found) or "").splitlines()[0] for name, found in BASELINES.items()}
+    rows = []
+    for name, line in (lines | DESCRIPTIONS).items():
+        found = load_forecaster(name) if name in (*BASELINES, EMBEDDED, ENSEMBLE) else None
+        limits = (None, None) if found is None else (found.min_context, found.max_horizon)
+        rows.append(ForecasterDescription(name, line, {}, *limits))
+    return rows
 
 
 def absolute(spec: str) -> str:

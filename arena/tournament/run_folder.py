@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import arena
 from arena.config import TournamentConfig
 from arena.config_file import SAVED, dump_config, read_config, with_saved_agents
 from arena.errors import UserError
@@ -29,7 +30,7 @@ AGENTS_README = (
     "Agents of this run that were Python objects. These files are code: opening one runs it. `--resume` opens them;\n"
     "`arena report` and `arena.load_run` do not.\n"
 )
-PACKAGES = ("arena", "torch", "numpy", "ray", "pyarrow", "scipy", "pandas")
+PACKAGES = ("torch", "numpy", "ray", "pyarrow", "scipy", "pandas")
 LOGGER = logging.getLogger("arena.tournament")
 
 
@@ -120,6 +121,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.machine(),
         "cores": os.cpu_count(),
+        "arena": arena.__version__,
         **{name: _version(name) for name in PACKAGES},
     }
 

@@ -149,5 +149,5 @@ def test_what_is_no_file_is_said(tmp_path):
 def test_a_missing_library_is_said(tmp_path, monkeypatch):
     path = write(tmp_path / "plain.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ValueError, match=r'needs onnxruntime: pip install "arena\[onnx\]"'):
+    with pytest.raises(ValueError, match=r'needs onnxruntime: pip install "market-arena\[onnx\]"'):
         make_agent(f"onnx:{path}")

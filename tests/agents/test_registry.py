@@ -113,7 +113,7 @@ def test_installed_packages_add_agents(monkeypatch, file):
     assert not isinstance(make_agent("cash"), Momentum)  # a plug-in cannot replace a built-in agent
     rows = {row.name: row for row in describe_agents()}
     assert rows["trend"].parameters == {"lookback": 40, "gross": 1.0, "band": 0.25}
-    assert "cannot be loaded: ModuleNotFoundError" in rows["broken"].doc
+    assert "cannot be loaded: ModuleNotFoundError" in rows["broken"].description
     with pytest.raises(ValueError, match=r"agent 'broken': cannot load the plug-in no.such.module:Thing"):
         make_agent("broken")
 
@@ -123,8 +123,8 @@ def test_descriptions_are_complete():
     assert set(BUILT_IN) <= set(rows)
     assert [name for name, row in rows.items() if row.is_cheat] == ["oracle"]
     for row in rows.values():
-        assert row.doc.endswith(".")
-        assert "\n" not in row.doc
+        assert row.description.endswith(".")
+        assert "\n" not in row.description
 
 
 @pytest.mark.parametrize(

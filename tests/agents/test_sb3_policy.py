@@ -121,5 +121,5 @@ def test_a_model_of_another_environment_is_refused(tmp_path):
 
 def test_a_missing_library_is_said(models, monkeypatch):
     monkeypatch.setitem(sys.modules, "stable_baselines3.common.save_util", None)
-    with pytest.raises(ValueError, match=r'needs Stable-Baselines3: pip install "arena\[sb3\]"'):
+    with pytest.raises(ValueError, match=r'needs Stable-Baselines3: pip install "market-arena\[sb3\]"'):
         make_agent(f"sb3:{models[0] / 'PPO'}.zip")

@@ -247,7 +247,8 @@ def test_what_the_image_installs_can_be_installed_together(tmp_path):
     extras = re.search(r"ARG EXTRAS=(\S+)", DOCKERFILE)[1]
     for name in ("constraints.txt", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "arena", tmp_path / "arena")
+    for name in ("arena", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--dry-run", "-c", "constraints.txt", f".[{extras}]"],
         cwd=tmp_path,
