@@ -36,7 +36,8 @@ def load_bars(
 ) -> tuple[Bars, Report]:
     """Bars [T, A, 6] of all symbols under `path` (a file or a folder) on one UTC calendar, and what was found in them.
 
-    fill      what to do with bad rows and with bars that a symbol lacks; nothing is repaired silently:
+    fill      what to do with bad rows and with bars that a symbol lacks; nothing is repaired silently. Every policy but
+              "error" leaves out a symbol without a usable row:
               "error"         raise `BarsError`, whose `report` lists everything
               "halt"          leave bad rows out; a symbol without a bar keeps its last close, with volume 0 and
                               tradable False
@@ -61,7 +62,8 @@ def load_bars(
         findings += notes
         dated.append(usable_rows(series, series.timestamps == NO_TIME))
         clean.append(usable_rows(series, bad))
-    findings += check_calendar(dated)
+    # A symbol without a usable row has a finding of its own, and no say in what the others lack.
+    findings += check_calendar([rows for rows, usable in zip(dated, clean) if len(usable.lines)])
     num_rows = sum(len(series.lines) for series in chosen)
     report = Report(tuple(findings), fill, num_rows, tuple(series.symbol for series in chosen))
     if fill == "error" and report.errors:
@@ -107,9 +109,10 @@ def _read_all(path: Path, adjusted: bool | None) -> Iterable[Series]:
     for file in files:
         read = _read_parquet if file.suffix.lower() in (".parquet", ".pq") else _read_csv
         table = read(file)
-        if not len(table.lines):
+        found = series_of(table, adjusted) if table.header else []
+        if not found:
             raise ValueError(f"{file}: found no rows, expected a header and one line per bar; export the file again")
-        yield from series_of(table, adjusted)
+        yield from found
 
 
 def _read_csv(file: Path) -> Table:
@@ -129,7 +132,7 @@ def _read_csv(file: Path) -> Table:
                 f"{file} line {line}: {len(row)} cells under a header of {len(header)}, expected as many; "
                 "separate cells by commas and quote those that contain one"
             )
-    columns = [np.array(column) for column in zip(*(row for _, row in body))]
+    columns = [np.array([row[place] for _, row in body], dtype=str) for place in range(len(header))]
     return Table(str(file), header, columns, np.array([line for line, _ in body], dtype=np.int64))
 
 
