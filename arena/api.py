@@ -15,6 +15,8 @@ from arena.tournament.configure import as_config, changed, resumed_run, with_opt
 from arena.tournament.notebook import in_notebook
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from arena.tournament.run_result import TournamentRun
 
 
@@ -116,6 +118,28 @@ def resume_tournament(
     config, folder = resumed_run(run, lambda saved: changed(saved, fields, "resume_tournament"))
     folder, _ = run_tournament(config, folder, "", _console(quiet))
     return load_run(folder)
+
+
+def list_agents() -> "pd.DataFrame":
+    """The built-in agents and those of installed packages: name, description, parameters with defaults, is_cheat.
+
+    A parameter without a default has the value inspect.Parameter.empty. A cheat sees what no trader can know and plays
+    only with tournament.allow_cheats.
+    """
+    import pandas as pd
+
+    from arena.agents.registry import describe_agents
+
+    return pd.DataFrame(describe_agents())
+
+
+def list_forecasters() -> "pd.DataFrame":
+    """The forecasters: name (the spec), description, parameters, min_context and max_horizon [bars]."""
+    import pandas as pd
+
+    from arena.forecast.loading import describe_forecasters
+
+    return pd.DataFrame(describe_forecasters())
 
 
 def _console(quiet: bool) -> Console:

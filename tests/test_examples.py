@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-INTERVAL = re.compile(r"<br><small>[−+\d.,]+ to [−+\d.,]+</small>")  # below an estimate
+INTERVAL = re.compile(r"<br><small>\S+ to \S+</small>")  # below an estimate
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 

@@ -32,7 +32,9 @@ def check_calendar(all_series: list[Series]) -> list[Finding]:
 
     Takes sorted series with their bad rows: a bad row has a finding of its own and is not missing.
     """
-    findings = []
+    findings: list[Finding] = []
+    if not all_series:
+        return findings
     calendar, count = np.unique(np.concatenate([series.timestamps for series in all_series]), return_counts=True)
     shared = calendar[2 * count >= len(all_series)]  # what half of the symbols or more have
     for series in all_series:
@@ -67,9 +69,11 @@ def align(all_series: list[Series], policy: FillPolicy, dt: float | None) -> Bar
     if policy == "intersect":
         calendar = calendar[count == len(all_series)]
     if len(calendar) < 2:
+        shortest = min(all_series, key=lambda series: len(series.lines))
         raise UserError(
-            f"the {len(all_series)} symbols share {len(calendar)} timestamps, expected at least 2; "
-            "check that all files cover the same period and use the same clock"
+            f"{shortest.file}: the {len(all_series)} symbols share {len(calendar)} timestamps, expected at least 2; "
+            f"{shortest.symbol} has the fewest bars, {len(shortest.lines)}: leave it out, or check that all files "
+            "cover the same period and use the same clock"
         )
     values = np.empty((len(calendar), len(all_series), 6))
     present = np.empty(values.shape[:2], dtype=bool)

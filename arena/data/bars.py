@@ -40,7 +40,8 @@ def load_bars(
     source    a file, a folder of files, a DataFrame (long with a symbol column, or wide as yfinance makes it), or a
               dict with one DataFrame per symbol. Columns: open, high, low, close [currency/share], volume [shares], and
               optionally amount, the money traded [currency]. Times are in a column or in the index
-    fill      what to do with bad rows and with bars that a symbol lacks; nothing is repaired silently:
+    fill      what to do with bad rows and with bars that a symbol lacks; nothing is repaired silently. Every policy but
+              "error" leaves out a symbol without a usable row:
               "error"         raise `BarsError`, whose `report` lists everything
               "halt"          leave bad rows out; a symbol without a bar keeps its last close, with volume 0 and
                               tradable False
@@ -69,7 +70,8 @@ def load_bars(
         findings += notes
         dated.append(usable_rows(series, series.timestamps == NO_TIME))
         clean.append(usable_rows(series, bad))
-    findings += check_calendar(dated)
+    # A symbol without a usable row has a finding of its own, and no say in what the others lack.
+    findings += check_calendar([rows for rows, usable in zip(dated, clean) if len(usable.lines)])
     num_rows = sum(len(series.lines) for series in chosen)
     report = Report(tuple(findings), fill, num_rows, tuple(series.symbol for series in chosen))
     if fill == "error" and report.errors:

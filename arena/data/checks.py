@@ -19,6 +19,7 @@ ISLAND_SCALES = 2.5  # least distance of an island bar from the ranges of both n
 ISLAND_FLOOR = 0.03  # and as a log distance
 ISLAND_REST = 0.5  # share of its jump that may remain in the bar after
 
+NO_BAR = 'correct the symbol and download it again, or leave it out with fill="halt", "intersect" or "drop_symbols"'
 BAD_ROW = 'correct or delete the row, or load with fill="halt", "intersect" or "drop_symbols"'
 
 
@@ -35,6 +36,10 @@ class Series(NamedTuple):
 def check_series(series: Series) -> tuple[list[Finding], NDArray[np.bool_]]:
     """Findings of one symbol, and True for each row [n] that cannot be used."""
     findings: list[Finding] = []
+    if not len(series.lines):
+        text = "has no bar, expected at least one"
+        findings.append(Finding("error", "no_bars", series.file, series.symbol, None, None, text, NO_BAR))
+        return findings, np.zeros(0, dtype=bool)
     bad = _check_rows(series, findings)
     bad |= _check_times(series, findings)
     _check_behaviour(series, bad, findings)

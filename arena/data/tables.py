@@ -27,9 +27,10 @@ def read_files(path: Path, adjusted: bool | None) -> Iterator[Series]:
     for file in files:
         read = _read_parquet if file.suffix.lower() in (".parquet", ".pq") else _read_csv
         table = read(file)
-        if not len(table.lines):
+        found = series_of(table, adjusted) if table.header else []
+        if not found:
             raise UserError(f"{file}: found no rows, expected a header and one line per bar; export the file again")
-        yield from series_of(table, adjusted)
+        yield from found
 
 
 def _read_csv(file: Path) -> Table:
@@ -49,7 +50,7 @@ def _read_csv(file: Path) -> Table:
                 f"{file} line {line}: {len(row)} cells under a header of {len(header)}, expected as many; "
                 "separate cells by commas and quote those that contain one"
             )
-    columns = [np.array(column) for column in zip(*(row for _, row in body))]
+    columns = [np.array([row[place] for _, row in body], dtype=str) for place in range(len(header))]
     return Table(str(file), header, columns, np.array([line for line, _ in body], dtype=np.int64))
 
 

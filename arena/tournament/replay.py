@@ -13,7 +13,7 @@ MAX_ASSETS, MAX_STEPS = 12, 260  # of a replay: a page that is mailed must stay 
 
 
 class AssetReplay(NamedTuple):
-    """One asset; lists by step, and by seat and step."""
+    """One asset; lists by step, and by seat and step, of the seats that have a path."""
 
     asset: int  # index in the market
     ref_price: list[float]  # currency
@@ -30,7 +30,7 @@ class Replay(NamedTuple):
 
     scenario: int
     lineup: int
-    agents: list[str]  # N by seat
+    agents: list[str]  # N, seats that have a path, in their order: who forfeited has none
     step: list[int]  # T
     assets: list[AssetReplay]
 
@@ -40,7 +40,7 @@ def replay(markets: "pa.Table") -> Replay:
     scenario, lineup = (markets[name][0].as_py() for name in ("scenario", "lineup"))
     of_match = (markets["scenario"].to_numpy() == scenario) & (markets["lineup"].to_numpy() == lineup)
     rows = markets.filter(of_match).sort_by([(name, "ascending") for name in ("asset", "seat", "step")])
-    num_assets, num_seats, num_points = (int(rows[name].to_numpy().max()) + 1 for name in ("asset", "seat", "step"))
+    num_assets, num_seats, num_points = (len(np.unique(rows[name].to_numpy())) for name in ("asset", "seat", "step"))
     if rows.num_rows != num_assets * num_seats * num_points:
         raise ValueError(f"the market path of scenario {scenario} is not whole: {rows.num_rows} rows")
 

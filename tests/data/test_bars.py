@@ -293,6 +293,91 @@ def test_drop_symbols_leaves_out_the_faulty(tmp_path):
         load_bars(tmp_path, fill="drop_symbols", symbols=["AAA"])
 
 
+def cleared(table):
+    """The header alone."""
+    return table.iloc[:0]
+
+
+def all_bad(table):
+    return table.assign(close=-1.0)
+
+
+def one_row(table):
+    return table.iloc[2:3]
+
+
+@pytest.mark.parametrize("fill", ["halt", "intersect", "drop_symbols"])
+@pytest.mark.parametrize("change", [cleared, all_bad])
+def test_a_symbol_without_a_usable_row_is_left_out_and_named(tmp_path, change, fill):
+    for others in (("BBB", "CCC"), ("BBB",)):
+        write_folder(tmp_path, ("AAA", *others), change)
+        bars, report = load_bars(tmp_path, fill=fill, symbols=["AAA", *others])
+        assert (bars.symbols, report.dropped) == (others, ("AAA",))
+        assert bars.tradable.all()
+        assert len(bars.timestamps) == 8
+        assert {finding.symbol for finding in report.errors} == {"AAA"}
+        assert "dropped AAA" in report.text()
+        assert "AAA.csv" in report.text()
+
+
+def test_most_symbols_without_a_row_do_not_condemn_the_others(tmp_path):
+    for name in ("AAA", "BBB", "CCC"):
+        write_folder(tmp_path, (name,), cleared if name != "BBB" else None)
+    bars, report = load_bars(tmp_path, fill="drop_symbols")
+    assert (bars.symbols, report.dropped) == (("BBB",), ("AAA", "CCC"))
+    with pytest.raises(BarsError, match=r"AAA.csv: AAA: has no bar, expected at least one; .* \(and 1 more errors"):
+        load_bars(tmp_path)
+
+
+@pytest.mark.parametrize("fill", ["halt", "intersect", "drop_symbols"])
+@pytest.mark.parametrize(("change", "says"), [(cleared, "has no bar"), (all_bad, "close is -1")])
+def test_without_any_usable_row_nothing_is_left(tmp_path, change, says, fill):
+    write_folder(tmp_path, ("AAA",), change)
+    with pytest.raises(BarsError, match=rf"leaves none of 1 symbols; .*AAA.csv.*{says}"):
+        load_bars(tmp_path, fill=fill)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("symbol", ["AAA", "BBB"])
+def test_an_empty_block_of_a_wide_table_is_a_symbol_without_a_bar(tmp_path, suffix, symbol):
+    table = wide_table(True)
+    table.loc[:, pd.IndexSlice[:, symbol]] = np.nan
+    file = tmp_path / f"download.{suffix}"
+    getattr(table, f"to_{suffix}")(file)
+    with pytest.raises(
+        BarsError, match=rf"download.{suffix}: {symbol}: has no bar, expected at least one; correct the"
+    ):
+        load_bars(file)
+    for fill in ("halt", "intersect", "drop_symbols"):
+        bars, report = load_bars(file, fill=fill)
+        assert bars.symbols == tuple({"AAA", "BBB"} - {symbol})
+        assert report.dropped == (symbol,)
+        assert [finding.check for finding in report.errors] == ["no_bars"]
+
+
+def test_a_wide_table_without_a_row_names_its_symbols(tmp_path):
+    wide_table(True).iloc[:0].to_csv(tmp_path / "download.csv")
+    with pytest.raises(BarsError, match=r"download.csv: AAA: has no bar, expected at least one.*and 1 more errors"):
+        load_bars(tmp_path)
+
+
+def test_a_symbol_of_one_row(tmp_path):
+    write_folder(tmp_path, change=one_row)
+    with pytest.raises(
+        BarsError, match="AAA at 2024-01-01: has no bar that half of the symbols or more have and 6 more"
+    ):
+        load_bars(tmp_path)
+    bars, report = load_bars(tmp_path, fill="halt")
+    assert (bars.symbols, report.dropped) == (("AAA", "BBB"), ())
+    assert bars.tradable[:, 0].tolist() == [i == 2 for i in range(8)]
+    row = frame(0).to_numpy()[2]
+    np.testing.assert_allclose(bars.values[:2, 0, :4], row[0])
+    np.testing.assert_allclose(bars.values[3:, 0, :4], row[3])
+    assert load_bars(tmp_path, fill="drop_symbols")[0].symbols == ("BBB",)
+    with pytest.raises(ValueError, match=r"AAA.csv: the 2 symbols share 1 timestamps.*AAA has the fewest bars, 1"):
+        load_bars(tmp_path, fill="intersect")
+
+
 def test_duplicates_are_kept_once_if_equal_and_never_if_not(tmp_path):
     write_folder(tmp_path, change=duplicate)
     assert load_bars(tmp_path, fill="intersect")[0].values.shape[0] == 8
@@ -377,7 +462,8 @@ def test_adjusted_close_is_never_mixed_silently(tmp_path):
     ("text", "sentence"),
     [
         ("", "found no rows, expected a header and one line per bar"),
-        ("date,open,high,low,close,volume\n", "found no rows, expected a header and one line per bar"),
+        ("date,open,high,low,close,volume\n", "AAA: has no bar, expected at least one; correct the symbol"),
+        ("date,symbol,open,high,low,close,volume\n", "found no rows, expected a header and one line per bar"),
         (
             "date,open,high,low,close\n2024-01-01,1,1,1,1\n",
             "no volume column among 'date', 'open', 'high', 'low', 'close'",
