@@ -4,6 +4,7 @@ They raise `arena.errors.UserError` for an input that cannot be used, and never 
 """
 
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -144,4 +145,6 @@ def list_forecasters() -> "pd.DataFrame":
 
 def _console(quiet: bool) -> Console:
     """What shows the progress. In a notebook it prints plain text, and the bar is an output of its own."""
+    if in_notebook():  # Ray imports tqdm, which then asks for widgets that nothing here uses
+        warnings.filterwarnings("ignore", message="IProgress not found")
     return Console(quiet=quiet, highlight=False, force_jupyter=False if in_notebook() else None)
