@@ -51,6 +51,14 @@ def test_the_package_says_that_it_is_typed():
     assert Path(arena.__file__).with_name("py.typed").is_file()
 
 
+def test_records_name_the_version_whatever_the_distribution_is_called(monkeypatch):
+    from arena.benchmark.machine import versions
+    from arena.tournament.run_folder import environment
+
+    monkeypatch.setattr(arena, "__version__", "9.8.7")  # no installed distribution has it
+    assert environment()["arena"] == versions()["arena"] == "9.8.7"
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_what_an_installed_package_needs(tmp_path):
     """Built as pip does it: types, weights, templates and configs, and both names of the command."""
