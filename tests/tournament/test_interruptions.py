@@ -115,7 +115,7 @@ def test_a_full_disk_is_one_sentence_and_the_command_to_go_on(
     assert tournament(["--resume", str(run)]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: cannot store unit round-001-batch-00000-lineup-00000 in ")
-    assert "No space left on device: stopped after 0 of 12 units; go on with" in said
+    assert "No space left on device: stopped after 0 of 12 batches; go on with" in said
     assert f"--resume {run}" in said
     assert "Traceback" not in said, "the log, which cannot be written either, says nothing"
 

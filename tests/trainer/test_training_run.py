@@ -109,13 +109,21 @@ def test_another_folder_is_refused(tmp_path, content, said):
         load_training(tmp_path)
 
 
-def test_the_first_ctrl_c_is_a_request_and_the_second_stops():
-    requests, before = [], signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def python_handler():
+    """Python's own handler of SIGINT: a process that runs in the background may have none."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
+def test_the_first_ctrl_c_is_a_request_and_the_second_stops(python_handler):
+    requests = []
     with pytest.raises(KeyboardInterrupt), stop_requests(lambda: requests.append(1)):  # noqa: PT012 - two signals
         signal.raise_signal(signal.SIGINT)
         assert requests == [1]
         signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is python_handler
     assert requests == [1]
 
 
