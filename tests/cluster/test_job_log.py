@@ -28,7 +28,9 @@ def test_a_pipe_gets_whole_lines_now_and_then(tmp_path, monkeypatch, seconds, li
     plan, pipe = make_plan(config), StringIO()
     run = create_run(config, "a command", plan.data_digest)
     play_all(config, plan, run, Console(file=pipe, width=60))
-    said = re.findall(r"^(\d) of 6 batches in 0\.\d min, about 0\.\d left; ahead so far.*momentum", pipe.getvalue(), re.M)
+    said = re.findall(
+        r"^(\d) of 6 batches in 0\.\d min, about 0\.\d left; ahead so far.*momentum", pipe.getvalue(), re.M
+    )
     assert [int(number) for number in said] == list(range(1, lines + 1))
     assert "6/6" in pipe.getvalue(), "the last state"
     assert "\x1b" not in pipe.getvalue()
