@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+import arena
 from arena.cli import main
 from arena.tournament.digest import digest
 
@@ -45,6 +46,15 @@ def unit_events(run):
 @pytest.mark.parametrize("name", RUNS)
 def test_the_digest_of_an_old_run_is_that_of_its_rows(name):
     assert digest(pq.read_table(OLD / name / "results.parquet")) == board(OLD / name)["digest"]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_an_old_run_is_an_object(name):
+    run = arena.load_run(OLD / name)
+    assert run.fingerprint == board(OLD / name)["digest"]
+    assert not run.partial
+    assert list(run.leaderboard["agent"]) == [entry["agent"] for entry in board(OLD / name)["agents"]]
+    assert len(run.results) == pq.read_metadata(OLD / name / "results.parquet").num_rows
 
 
 @pytest.mark.parametrize("run", RUNS, indirect=True)
