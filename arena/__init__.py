@@ -42,23 +42,25 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from arena import old_names
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from arena import errors
     from arena.agents.numpy_agent import NumpyObservation
     from arena.api import list_agents, list_forecasters, resume_tournament, run_tournament
-    from arena.config import TournamentConfig
-    from arena.data.bars import load_bars
+    from arena.config.tournament import TournamentConfig
+    from arena.data.bars.readers import load_bars
     from arena.envs.parallel import ArenaParallelEnv
     from arena.envs.single import ArenaEnv
-    from arena.envs.vector import VectorMarket
     from arena.forecast.loading import load_forecaster
-    from arena.tournament.run_result import load_run
-    from arena.tournament.tournament_run import TournamentRun
-    from arena.trainer.run import TrainingRun, load_training
-    from arena.trainer.train import resume_training, train
-    from arena.training.registration import register_rllib
+    from arena.market.vector import VectorMarket
+    from arena.rl.app.run import TrainingRun, load_training
+    from arena.rl.app.train import resume_training, train
+    from arena.rl.rllib.registration import register_rllib
+    from arena.tournament.results.run_result import load_run
+    from arena.tournament.results.tournament_run import TournamentRun
 
 __all__ = [
     "ArenaEnv",
@@ -86,20 +88,20 @@ __all__ = [
 # Module that defines each name of `__all__`; "" marks a module of this package.
 _MODULES = {
     **dict.fromkeys(("list_agents", "list_forecasters", "resume_tournament", "run_tournament"), "arena.api"),
-    **dict.fromkeys(("resume_training", "train"), "arena.trainer.train"),
+    **dict.fromkeys(("resume_training", "train"), "arena.rl.app.train"),
     "ArenaEnv": "arena.envs.single",
     "ArenaParallelEnv": "arena.envs.parallel",
     "NumpyObservation": "arena.agents.numpy_agent",
-    "TournamentConfig": "arena.config",
-    "TournamentRun": "arena.tournament.tournament_run",
-    "TrainingRun": "arena.trainer.run",
-    "VectorMarket": "arena.envs.vector",
+    "TournamentConfig": "arena.config.tournament",
+    "TournamentRun": "arena.tournament.results.tournament_run",
+    "TrainingRun": "arena.rl.app.run",
+    "VectorMarket": "arena.market.vector",
     "errors": "",
-    "load_bars": "arena.data.bars",
+    "load_bars": "arena.data.bars.readers",
     "load_forecaster": "arena.forecast.loading",
-    "load_run": "arena.tournament.run_result",
-    "load_training": "arena.trainer.run",
-    "register_rllib": "arena.training.registration",
+    "load_run": "arena.tournament.results.run_result",
+    "load_training": "arena.rl.app.run",
+    "register_rllib": "arena.rl.rllib.registration",
 }
 
 
@@ -118,6 +120,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+old_names.install()
 try:
     import gymnasium
 except ImportError:  # the tensor market needs torch and numpy only

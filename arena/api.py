@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from arena.config import TournamentConfig
-from arena.tournament.configure import as_config, changed, resumed_run, with_options
-from arena.tournament.notebook import in_notebook
+from arena.config.tournament import TournamentConfig
+from arena.tournament.run.notebook import in_notebook
+from arena.tournament.setup.configure import as_config, changed, resumed_run, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from arena.tournament.run_result import TournamentRun
+    from arena.tournament.results.run_result import TournamentRun
 
 
 def run_tournament(
@@ -69,9 +69,9 @@ def run_tournament(
     the run stopped early and RunInterrupted on Ctrl-C: `arena.load_run(error.run)` opens what is finished, and
     `arena.resume_tournament(error.run)` continues it.
     """
-    from arena.tournament.driver import run_tournament
-    from arena.tournament.given_agents import agent_configs
-    from arena.tournament.run_result import load_run
+    from arena.tournament.results.run_result import load_run
+    from arena.tournament.run.driver import run_tournament
+    from arena.tournament.setup.given_agents import agent_configs
 
     sections = as_config(config)
     with tempfile.TemporaryDirectory(prefix="arena-agents-") as folder:
@@ -112,8 +112,8 @@ def resume_tournament(
     The result equals that of a run without an interruption. Agents that were Python objects are opened from
     RUN/agents, which runs their code. Raises as run_tournament.
     """
-    from arena.tournament.driver import run_tournament
-    from arena.tournament.run_result import load_run
+    from arena.tournament.results.run_result import load_run
+    from arena.tournament.run.driver import run_tournament
 
     fields = {"ray.workers": workers, "mirror": mirror, "out": out}
     config, folder = resumed_run(run, lambda saved: changed(saved, fields, "resume_tournament"))

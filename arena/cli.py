@@ -20,11 +20,11 @@ from arena.commands.data import data
 from arena.commands.monitor import monitor
 from arena.commands.new_agent import new_agent
 from arena.commands.report import report
-from arena.config import TournamentConfig
-from arena.config_file import load_config, override
-from arena.config_names import config_path
+from arena.config.files import load_config, override
+from arena.config.names import config_path
+from arena.config.tournament import TournamentConfig
 from arena.errors import UserError
-from arena.tournament.configure import ONLY_WHERE, resumed_run, with_options
+from arena.tournament.setup.configure import ONLY_WHERE, resumed_run, with_options
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 DESCRIPTION = """\
@@ -76,7 +76,7 @@ def tournament(arguments: Sequence[str]) -> int:
     words = _command("tournament", arguments)
     try:
         config, run = _configure(arguments)
-        from arena.tournament import command
+        from arena.tournament.run import command
 
         return command.tournament(config, run, words)
     except UserError as error:
@@ -87,7 +87,7 @@ def tournament(arguments: Sequence[str]) -> int:
 
 def train(arguments: Sequence[str]) -> int:
     """Train an agent; returns the exit code."""
-    from arena.trainer import command
+    from arena.rl.app import command
 
     try:
         return command.train(arguments, _command("train", arguments))

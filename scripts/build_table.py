@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from arena.config_file import load_config
+from arena.config.files import load_config
 from arena.errors import ResumableError, UserError
 
 
@@ -33,10 +33,10 @@ def main() -> int:
 
         from arena.cluster.joining import LOCAL, check_answers, job_note
         from arena.forecast.loading import absolute, load_forecaster
-        from arena.tournament.forecasts import ForecastRules, store_tables
-        from arena.tournament.job import unit_scenarios
-        from arena.tournament.plan import make_plan
-        from arena.tournament.table_tasks import spread_tables
+        from arena.tournament.play.job import unit_scenarios
+        from arena.tournament.play.unit_forecasts import ForecastRules, store_tables
+        from arena.tournament.run.table_tasks import spread_tables
+        from arena.tournament.setup.plan import make_plan
 
         if config.ray.address != LOCAL and options.device != "cpu":
             raise UserError(f"--device {options.device}: a cluster makes tables on processors; leave one of both out")

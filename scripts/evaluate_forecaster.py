@@ -30,9 +30,9 @@ def main() -> int:
 
     from rich.console import Console
 
-    from arena.benchmark.evaluation import Request, run
-    from arena.benchmark.evaluation_plots import write_plots
-    from arena.benchmark.evaluation_report import tables, write_files
+    from arena.bench.evaluation import Request, run
+    from arena.bench.evaluation_plots import write_plots
+    from arena.bench.evaluation_report import tables, write_files
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     request = Request(**options | {"forecasters": specs, "horizons": tuple(sorted(options["horizons"]))})

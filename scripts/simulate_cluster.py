@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from arena.benchmark.cluster_scale import cluster_scale, merged
+from arena.bench.cluster_scale import cluster_scale, merged
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 import tyro
 
-from arena.verification.checks import summary
-from arena.verification.solutions import COLUMNS, Solution, solve_folder
-from arena.verification.truth import TruthError
+from tools.verify.checks import summary
+from tools.verify.solutions import COLUMNS, Solution, solve_folder
+from tools.verify.truth import TruthError
 
 
 def main(truth: Path, max_trades: int = 160) -> int:

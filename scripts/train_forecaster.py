@@ -20,7 +20,7 @@ def main() -> int:
     options = parser.parse_args()
     import torch
 
-    from arena.benchmark.embedded import plot_history, read_plan, train_embedded
+    from arena.bench.embedded import plot_history, read_plan, train_embedded
 
     try:
         network, settings, _ = read_plan(options.config)

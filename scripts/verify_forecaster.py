@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 import tyro
 
-from arena.verification.arrays import ArrayCheck, GoldenError
-from arena.verification.checks import summary
-from arena.verification.forecasters import open_golden, verify_golden
+from tools.verify.arrays import ArrayCheck, GoldenError
+from tools.verify.checks import summary
+from tools.verify.forecasters import open_golden, verify_golden
 
 
 def main(golden: Path) -> int:

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 import tyro
 
-from arena.verification.checks import Check, summary
-from arena.verification.folder import verify_folder
-from arena.verification.truth import TruthError
+from tools.verify.checks import Check, summary
+from tools.verify.folder import verify_folder
+from tools.verify.truth import TruthError
 
 
 def main(truth: Path) -> int:

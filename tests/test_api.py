@@ -202,7 +202,7 @@ def test_a_run_without_its_agents_is_not_continued(tmp_path):
     assert kept.leaderboard["forfeits"].sum() == 0
     with pytest.raises(UserError, match=r"agent guarded cannot be sent to worker processes: .*workers=0"):
         run(["cash", guarded], tmp_path, workers=2)
-    from arena.agents import saved_object
+    from arena.agents.policies import saved_object
 
     saved_object._in_memory.clear()
     with pytest.raises(UserError, match=r"'guarded' was an object in the memory of another process.*Start a new run\."):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from arena.agents.examination import CLAUSES, examine
-from arena.agents.isolation import Isolation
 from arena.agents.registry import BUILT_IN, SHIPPED
+from arena.agents.sandbox.isolation import Isolation
 from arena.cli import main
 from tests.tournament.saboteurs import SOURCE
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from arena.cli import main
-from arena.data.bars import load_bars
+from arena.data.bars.readers import load_bars
 
 COMMANDS = ("tournament", "train", "check", "new-agent", "report", "data", "export", "bench", "agents", "forecasters")
 HEADER = "date,open,high,low,close,volume"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from arena.config import DEFAULT_FIELD, TournamentConfig
-from arena.config_file import dump_config, load_config, override, read_config
-from arena.envs.presets import PRESETS, preset
+from arena.config.files import dump_config, load_config, override, read_config
+from arena.config.tournament import DEFAULT_FIELD, TournamentConfig
 from arena.errors import UserError
-from arena.tournament.plan import match_rules
+from arena.market.presets import PRESETS, preset
+from arena.tournament.setup.plan import match_rules
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SHIPPED = sorted(CONFIGS.glob("tournament/*.yaml")) + sorted(CONFIGS.glob("market/*.yaml"))

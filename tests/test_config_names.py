@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from arena import config_names
 from arena.cli import main
-from arena.config_file import read_config
-from arena.config_names import config_path, shipped_configs
+from arena.config import names
+from arena.config.files import read_config
+from arena.config.names import config_path, shipped_configs
 from arena.errors import UserError
-from arena.trainer.config import load_train_config
+from arena.rl.app.config import load_train_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,7 +55,7 @@ def test_an_unknown_name_is_refused_with_the_names_there_are(name, said):
 def test_an_installed_package_has_them_inside(tmp_path, monkeypatch):
     (tmp_path / "arena/configs/train").mkdir(parents=True)
     (tmp_path / "arena/configs/train/mine.yaml").write_text("")
-    monkeypatch.setattr(config_names, "FOLDERS", (tmp_path / "arena/configs", tmp_path / "configs"))
+    monkeypatch.setattr(names, "FOLDERS", (tmp_path / "arena/configs", tmp_path / "configs"))
     assert config_path("train", "mine") == tmp_path / "arena/configs/train/mine.yaml"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arena.agents.isolation import SUPPORTED
+from arena.agents.sandbox.isolation import SUPPORTED
 
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -8,22 +8,22 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from arena.agents.network import AssetPolicy, MlpPolicy
-from arena.data.synthetic import generate
-from arena.data.synthetic_params import SyntheticParams
-from arena.envs.presets import PRESETS, preset
-from arena.envs.vector import VectorMarket
-from arena.forecast.artifact import load_artifact
-from arena.forecast.captured import CapturedModel
-from arena.forecast.export import export, script_module
+from arena.agents.policies.network import AssetPolicy, MlpPolicy
+from arena.data.synthetic.market import generate
+from arena.data.synthetic.params import SyntheticParams
+from arena.forecast.export.artifact import load_artifact
+from arena.forecast.export.captured import CapturedModel
+from arena.forecast.export.exporter import export, script_module
+from arena.forecast.export.parity import errors, run_here, sample_cases
+from arena.forecast.export.sources import open_kronos, open_toto
 from arena.forecast.loading import load_forecaster
-from arena.forecast.parity import errors, run_here, sample_cases
-from arena.forecast.sources import open_kronos, open_toto
 from arena.forecast.table import build_table
-from arena.training.market_env import EnvParams, MarketEnv
-from arena.training.ppo_loop import PpoParams, PpoTrainer, make_batch
-from arena.training.rollout import allocate, begin, collect
-from arena.training.windows import SyntheticSource
+from arena.market.presets import PRESETS, preset
+from arena.market.vector import VectorMarket
+from arena.rl.market_env import EnvParams, MarketEnv
+from arena.rl.ppo.ppo_loop import PpoParams, PpoTrainer, make_batch
+from arena.rl.ppo.rollout import allocate, begin, collect
+from arena.rl.windows import SyntheticSource
 
 pytestmark = pytest.mark.gpu
 

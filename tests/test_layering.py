@@ -1,74 +1,89 @@
-"""Imports point downward only, and the core runs where nothing but torch and numpy is installed."""
+"""Imports point one way, between packages and inside them, and the core needs torch and numpy only."""
 
 import ast
 import subprocess
 import sys
+from collections import Counter
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "arena"
-FILES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
+FILES = sorted(path.relative_to(ROOT) for path in [*PACKAGE.rglob("*.py"), *(ROOT / "tools").rglob("*.py")])
+MOST_MODULES = 16  # of a folder, beside __init__
 
-CORE_AGENTS = (
-    *("baselines", "fader", "followers", "indicators", "minimum_variance", "network", "oracle", "price_rules"),
-    *("rule", "shrinkage", "weights"),
-)
-CORE_TRAINING = ("gae", "gaussian", "loss", "normalise", "ppo_loop", "rollout")  # of any environment
-ENV_ADAPTERS = (  # of PettingZoo and Gymnasium
-    *("actions", "parallel", "registration", "rendering", "rllib", "single", "spaces", "windows"),
-)
-CORE = {
-    *(f"arena.data.{p.stem}" for p in (PACKAGE / "data").glob("*.py")),
-    *(f"arena.envs.{p.stem}" for p in (PACKAGE / "envs").glob("*.py") if p.stem not in ENV_ADAPTERS),
-    *(f"arena.agents.{name}" for name in CORE_AGENTS),
-    *(f"arena.forecast.{p.stem}" for p in (PACKAGE / "forecast").glob("*.py") if p.stem != "server"),
-    *(f"arena.training.{name}" for name in CORE_TRAINING),
+# What a package holds, lowest first: a module imports from its own entry and from those before it.
+ORDER = {
+    "arena": (
+        *("old_names", "errors", "metrics", "cuda_graph", "data", "market", "config", "monitor", "cluster", "forecast"),
+        *("agents", "envs", "tournament", "rl", "bench", "commands", "api", "cli"),
+    ),
+    "arena.config": ("fields", "schedule", "tournament", "files", "names"),
+    "arena.data": ("types", "features", "synthetic", "bars", "scenarios", "windows"),
+    "arena.market": (
+        *("types", "storage", "presets", "impact", "accounting", "clearing", "reward", "step", "history"),
+        *("observation", "vector"),
+    ),
+    "arena.forecast": (
+        *("types", "stamps", "fingerprint", "call_stats", "request", "returns", "baselines", "forecaster", "models"),
+        *("export", "ensemble", "table", "loading", "evaluate", "serving"),
+    ),
+    "arena.agents": (
+        *(
+            "types",
+            "faults",
+            "fake_observation",
+            "contracts",
+            "loading",
+            "numpy_agent",
+            "rules",
+            "policies",
+            "registry",
+        ),
+        *("sandbox", "examination"),
+    ),
+    "arena.envs": ("actions", "bounds", "render", "parallel", "single", "rllib", "registration"),
+    "arena.rl": ("types", "rewards", "windows", "league", "market_env", "ppo", "rllib", "app"),
+    "arena.tournament": (
+        *("types", "wording", "store", "stats", "schedule", "play", "report", "setup", "results", "run"),
+    ),
 }
-ADAPTERS = (
-    *(f"arena.envs.{name}" for name in ENV_ADAPTERS),
-    *("arena.agents", "arena.cluster", "arena.forecast.server", "arena.monitor", "arena.training"),
-)
-APPLICATION = (
-    *("arena.api", "arena.benchmark", "arena.cli", "arena.commands", "arena.tournament", "arena.trainer"),
-    "arena.verification",
-)
-LAYER_0 = (
-    *("arena.config", "arena.config_fields", "arena.config_file", "arena.config_names", "arena.config_schedule"),
-    *("arena.cuda_graph", "arena.errors", "arena.metrics"),
-)
 
-# Third-party packages that may be imported when the module is (imports inside functions may be more).
+# Modules that import torch, numpy and the standard library only when they are imported.
+CORE = (
+    *("arena.errors", "arena.old_names", "arena.metrics", "arena.cuda_graph", "arena.data", "arena.market"),
+    *("arena.forecast", "arena.agents.rules", "arena.agents.types", "arena.agents.policies.network", "arena.rl.ppo"),
+)
+NOT_CORE = ("arena.forecast.serving.server",)
+# Packages of the core that know one another by their records alone.
+BY_TYPES = ("arena.data", "arena.market", "arena.forecast", "arena.agents.rules")
 NUMERIC = {"torch", "numpy"}
+# Of all others, the first entry that fits; application packages may import anything.
 ALLOWED = {
-    0: NUMERIC | {"pydantic", "pydantic_core", "yaml"},
-    1: NUMERIC,
-    2: NUMERIC | {"gymnasium", "matplotlib", "pettingzoo", "ray", "yaml"},
+    "arena.config": NUMERIC | {"pydantic", "pydantic_core", "yaml"},
+    "arena.agents": NUMERIC,
+    "arena.envs": NUMERIC | {"gymnasium", "matplotlib", "pettingzoo", "ray"},
+    "arena.rl.app": None,
+    "arena.rl": NUMERIC | {"gymnasium", "ray", "yaml"},
+    "arena.cluster": {"ray"},
+    "arena.monitor": {"ray"},
+    "arena.forecast": NUMERIC | {"ray"},
 }
 
 
-def module_name(path: Path) -> str:
+def module_name(path):
     parts = path.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def layer(module: str) -> int:
-    if module == "arena" or module in LAYER_0 or module.endswith(".types"):
-        return 3 if module.startswith("arena.tournament") else 0
-    if module in CORE:
-        return 1
-    if module.startswith(APPLICATION):
-        return 3
-    if module.startswith(ADAPTERS):
-        return 2
-    if module in ("arena.data", "arena.envs", "arena.forecast"):
-        return 1
-    raise AssertionError(f"{module} is in no layer; add it to this test and say why")
+def within(module, packages):
+    """The first of the packages that holds the module; None if none does."""
+    return next((package for package in packages if module == package or module.startswith(f"{package}.")), None)
 
 
-def imports(path: Path, only_at_import: bool) -> list[tuple[str, int]]:
-    """(module, line) of every import; `only_at_import` leaves out those inside functions."""
+@cache
+def imports(path):
+    """(module, line, is at import) of every import."""
     tree = ast.parse((ROOT / path).read_text())
     inside = {
         id(node)
@@ -78,50 +93,81 @@ def imports(path: Path, only_at_import: bool) -> list[tuple[str, int]]:
     }
     found = []
     for node in ast.walk(tree):
-        if only_at_import and id(node) in inside:
-            continue
+        at_import = id(node) not in inside
         if isinstance(node, ast.Import):
-            found += [(alias.name, node.lineno) for alias in node.names]
+            found += [(alias.name, node.lineno, at_import) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             # `from package import module` imports the module.
-            found += [
-                (f"{node.module}.{a.name}" if _is_module(f"{node.module}.{a.name}") else str(node.module), node.lineno)
-                for a in node.names
-            ]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [(name if is_module(name) else str(node.module), node.lineno, at_import) for name in names]
     return found
 
 
-def _is_module(name: str) -> bool:
+def is_module(name):
     path = ROOT.joinpath(*name.split("."))
     return path.with_suffix(".py").exists() or path.is_dir()
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_imports_point_downward(path):
-    module = module_name(path)
-    # `arena` is below all modules, which read its version, and offers names from all layers, imported on first use.
-    own_layer, own_package = 3 if module == "arena" else layer(module), module.split(".")[1:2]
-    for name, line in imports(path, only_at_import=False):
-        if not name.startswith("arena"):
-            continue
-        where = f"{path}:{line} imports {name}"
-        assert layer(name) <= own_layer, f"{where}, which lies above it"
-        if own_layer <= 1 and layer(name) == 1:
-            assert name.split(".")[1:2] == own_package, f"{where}: core packages share only their types.py"
+def entry(package, module):
+    """Which entry of its package a module belongs to."""
+    return module.removeprefix(f"{package}.").partition(".")[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_only_the_allowed_packages_are_imported_with_a_module(path):
-    allowed = ALLOWED.get(layer(module_name(path)))
-    if path == Path("arena", "__init__.py"):
-        allowed = {"gymnasium"}  # if it is installed, to register the market
-    if allowed is None:
-        return  # the application may import anything
-    for name, line in imports(path, only_at_import=True):
-        package = name.split(".")[0]
-        if package != "arena" and package not in sys.stdlib_module_names:
-            assert package in allowed, f"{path}:{line} imports {package} when it is imported"
+def test_each_entry_of_the_order_exists_and_each_module_has_one():
+    for package, order in ORDER.items():
+        folder = ROOT.joinpath(*package.split("."))
+        there = {path.stem for path in folder.glob("*.py")} | {
+            path.parent.name for path in folder.glob("*/__init__.py")
+        }
+        assert there - {"__init__"} == set(order), f"{package}: name each module or package of it once, in its place"
+    for name in (*CORE, *NOT_CORE, *BY_TYPES, *ALLOWED):
+        assert is_module(name), f"{name} does not exist"
+
+
+def test_imports_follow_the_order():
+    wrong = []
+    for path in FILES:
+        module = module_name(path)
+        for name, line, _ in imports(path):
+            for package, order in ORDER.items():
+                if not (module.startswith(f"{package}.") and name.startswith(f"{package}.")):
+                    continue
+                own, other = entry(package, module), entry(package, name)
+                if order.index(other) > order.index(own):
+                    wrong.append(f"{path}:{line} imports {name}, which comes after {package}.{own}")
+    assert wrong == []
+
+
+def test_packages_of_the_core_share_records_only():
+    wrong = []
+    for path in FILES:
+        own = within(module_name(path), BY_TYPES)
+        for name, line, _ in imports(path):
+            other = within(name, BY_TYPES)
+            if own and other not in (None, own) and not name.endswith(".types"):
+                wrong.append(f"{path}:{line} imports {name}")
+    assert wrong == []
+
+
+def test_only_the_allowed_libraries_are_imported_with_a_module():
+    wrong = []
+    for path in FILES:
+        module = module_name(path)
+        is_core = within(module, CORE) and not within(module, NOT_CORE)
+        allowed = NUMERIC if is_core else ALLOWED.get(within(module, ALLOWED) or "")
+        for name, line, at_import in imports(path):
+            library = name.split(".")[0]
+            if allowed is None or not at_import or library == "arena" or library in sys.stdlib_module_names:
+                continue
+            if library not in allowed:
+                wrong.append(f"{path}:{line} imports {library} when it is imported")
+    assert wrong == []
+
+
+def test_no_package_has_more_modules_than_one_can_look_through():
+    numbers = Counter(str(path.parent) for path in FILES if path.stem != "__init__")
+    assert {folder: number for folder, number in numbers.items() if number > MOST_MODULES} == {}
 
 
 def test_the_core_runs_without_its_adapters_libraries():
@@ -131,12 +177,11 @@ import sys
 for name in ("ray", "pettingzoo", "gymnasium", "pydantic", "pandas", "pyarrow", "scipy", "yaml", "rich", "matplotlib"):
     sys.modules[name] = None
 import torch
-from arena.agents.baselines import EqualWeight
-from arena.data.synthetic import generate
-from arena.data.synthetic_params import SyntheticParams
-from arena.envs.observation import seat_view
-from arena.envs.presets import preset
-from arena.envs.vector import VectorMarket
+from arena.agents.rules.baselines import EqualWeight
+from arena.data.synthetic import SyntheticParams, generate
+from arena.market.observation import seat_view
+from arena.market.presets import preset
+from arena.market.vector import VectorMarket
 scenarios = generate(SyntheticParams(num_assets=2, num_bars=30), range(2), warmup=25)
 market = VectorMarket(preset("sqrt"), scenarios, 1)
 weights = EqualWeight().act(seat_view(market.observe(), 0), torch.Generator())

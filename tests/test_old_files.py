@@ -9,7 +9,7 @@ import pytest
 
 import arena
 from arena.cli import main
-from arena.tournament.digest import digest
+from arena.tournament.store.digest import digest
 
 OLD = Path(__file__).parent / "fixtures" / "old_files"
 RUNS = ("synthetic_run", "bars_run")

@@ -52,8 +52,8 @@ def test_the_package_says_that_it_is_typed():
 
 
 def test_records_name_the_version_whatever_the_distribution_is_called(monkeypatch):
-    from arena.benchmark.machine import versions
-    from arena.tournament.run_folder import environment
+    from arena.bench.machine import versions
+    from arena.tournament.store.run_folder import environment
 
     monkeypatch.setattr(arena, "__version__", "9.8.7")  # no installed distribution has it
     assert environment()["arena"] == versions()["arena"] == "9.8.7"

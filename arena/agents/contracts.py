@@ -25,7 +25,7 @@ from torch import Tensor
 from arena.agents.fake_observation import fake_observation, one_market
 from arena.agents.faults import AgentFault
 from arena.agents.types import Agent
-from arena.envs.types import Observation
+from arena.market.types import Observation
 
 NUM_STEPS = 3  # bars played in a row: enough for a memory to show
 

@@ -24,13 +24,13 @@ from torch import Tensor
 from arena.agents.contracts import ContractViolation, check_agent
 from arena.agents.fake_observation import fake_observation
 from arena.agents.faults import AgentFault, decide, one_line
-from arena.agents.isolation import Isolation, IsolationUnavailable, opened
+from arena.agents.sandbox.isolation import Isolation, IsolationUnavailable, opened
 from arena.agents.types import Agent
-from arena.data.synthetic import SyntheticParams, generate
+from arena.data.synthetic.market import SyntheticParams, generate
 from arena.data.types import AMOUNT, CLOSE, HIGH, LOW, OPEN, VOLUME, Scenarios
-from arena.envs.observation import seat_view
-from arena.envs.presets import preset
-from arena.envs.vector import VectorMarket
+from arena.market.observation import seat_view
+from arena.market.presets import preset
+from arena.market.vector import VectorMarket
 
 Verdict = Literal["ok", "FAILS", "slow", "not tried"]
 Open = Callable[[], AbstractContextManager[Agent]]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from arena.envs.types import Observation
+from arena.market.types import Observation
 
 NUM_RETURNS = 3  # R, look-back windows of Observation.returns
 SCENES = ("ordinary", "flat", "extreme")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from arena.agents.types import Agent
-from arena.envs.types import Observation
+from arena.market.types import Observation
 
 MAX_REASON = 200  # characters
 

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from arena.data.types import CHANNELS
-from arena.envs.types import Observation
+from arena.market.types import Observation
 
 DEFAULT_HISTORY = 60  # bars shown to an agent that does not say how many it wants
 

@@ -7,21 +7,21 @@ from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
-from arena.agents.baselines import BuyAndHold, Cash, EqualWeight, Random
-from arena.agents.fader import Fader
-from arena.agents.followers import MeanVariance, Rank
 from arena.agents.loading import load_member
-from arena.agents.minimum_variance import MinimumVariance
 from arena.agents.numpy_agent import DEFAULT_HISTORY, NumpyAgent
-from arena.agents.onnx_policy import load_onnx
-from arena.agents.oracle import Oracle
-from arena.agents.policy import load_policy
-from arena.agents.price_rules import CrossMomentum, Macd, MeanReversion, Momentum, Rsi
-from arena.agents.rllib_policy import load_rllib
-from arena.agents.saved_object import MEMORY, PICKLE, find_in_memory, load_object, with_copies
-from arena.agents.sb3_policy import load_sb3
+from arena.agents.policies.onnx_policy import load_onnx
+from arena.agents.policies.policy import load_policy
+from arena.agents.policies.saved_object import MEMORY, PICKLE, find_in_memory, load_object, with_copies
+from arena.agents.policies.sb3_policy import load_sb3
+from arena.agents.rules.baselines import BuyAndHold, Cash, EqualWeight, Random
+from arena.agents.rules.fader import Fader
+from arena.agents.rules.forecast_agents import MeanVariance, Rank
+from arena.agents.rules.minimum_variance import MinimumVariance
+from arena.agents.rules.oracle import Oracle
+from arena.agents.rules.price_rules import CrossMomentum, Macd, MeanReversion, Momentum, Rsi
 from arena.agents.types import Agent
 
 ENTRY_POINT_GROUP = "arena.agents"
@@ -45,9 +45,10 @@ BUILT_IN: dict[str, type] = {
 
 
 # What makes an agent of FILE in "prefix:FILE", for the prefixes of `loading.FILE_PREFIXES`.
-FROM_FILES: dict[str, Callable[..., Agent]] = {
+# RLlib lies above this package, so its function is named and not imported.
+FROM_FILES: dict[str, Callable[..., Agent] | str] = {
     "policy": load_policy,
-    "rllib": load_rllib,
+    "rllib": "arena.rl.rllib.entrant:load_rllib",
     "sb3": load_sb3,
     "onnx": load_onnx,
 }
@@ -75,14 +76,16 @@ def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
             policy, "policy:FILE", "rllib:CHECKPOINT", "sb3:FILE" or "onnx:FILE". A name or place stands for a class
             after `arena.agents.types.Agent`, or for a class or function for one market (`NumpyAgent`):
             act(observation, generator) with two arguments is the former, act(obs) with one the latter.
-            "pickle:FILE" and "memory:KEY" name a Python object, see `arena.agents.saved_object`: a class, an instance
-            (each call gives a copy) or a function.
+            "pickle:FILE" and "memory:KEY" name a Python object, see `arena.agents.policies.saved_object`: a class, an
+            instance (each call gives a copy) or a function.
     params  keyword arguments of the class, or of the function after its observation or its FILE
     """
     params = dict(params or {})
     spec = SHIPPED.get(spec, spec)
     prefix, _, file = spec.partition(":")
     load = FROM_FILES.get(prefix)
+    if isinstance(load, str):
+        load = resolve_name(load)
     found = load or find_agent(spec)
     accepted = agent_parameters(found)
     for name in params:

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from arena.envs.types import Observation
+from arena.market.types import Observation
 
 
 class Agent(Protocol):

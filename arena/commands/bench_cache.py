@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}, expected at least 1")
     if not all(0.0 <= rate < 1.0 for rate in options.hit_rates):
         parser.error(f"--hit-rates are {options.hit_rates}, expected 0 <= H < 1")
-    from arena.benchmark.cache import CacheBenchmark, benchmark_cache
+    from arena.bench.cache import CacheBenchmark, benchmark_cache
 
     size = {key: value for key, value in vars(options).items() if key not in ("json", "hit_rates")}
     run = CacheBenchmark(**size, hit_rates=tuple(options.hit_rates))

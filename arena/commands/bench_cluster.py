@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}, expected at least 1")
     if min(options.workers) < 0 or max(options.workers) < 1 or options.idle_seconds < 0:
         parser.error("--workers are 0 or more, with one above 0, and --idle-seconds is not negative")
-    from arena.benchmark.cluster import ClusterBenchmark, benchmark_cluster
+    from arena.bench.cluster import ClusterBenchmark, benchmark_cluster
 
     size = {key: value for key, value in vars(options).items() if key != "json"}
     run = ClusterBenchmark(**size | {"workers": tuple(options.workers), "parts": tuple(options.parts)})

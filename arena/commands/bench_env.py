@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--forecast measures a batch of markets; leave out --pettingzoo")
     import torch
 
-    from arena.benchmark.market import MarketBenchmark, benchmark_pettingzoo, benchmark_vector
-    from arena.envs.presets import PRESETS
+    from arena.bench.market import MarketBenchmark, benchmark_pettingzoo, benchmark_vector
+    from arena.market.presets import PRESETS
 
     if options.preset not in PRESETS:
         parser.error(f"--preset is {options.preset!r}, expected one of {', '.join(PRESETS)}")

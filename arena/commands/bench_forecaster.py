@@ -69,7 +69,7 @@ def benchmark(
 
     import torch  # here, so that --help and refusals of flags do not wait for it
 
-    from arena.benchmark.forecaster import ForecasterBenchmark, benchmark_forecaster
+    from arena.bench.forecaster import ForecasterBenchmark, benchmark_forecaster
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         return refuse("--device is cuda, but this torch sees no GPU; use --device cpu or install a CUDA build of torch")

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the numbers there")
     options = parser.parse_args(arguments)
-    from arena.benchmark.memory import SIZES, benchmark_memory
+    from arena.bench.memory import SIZES, benchmark_memory
 
     print(f"bytes of markets of {len(SIZES)} sizes, each in processes of its own", flush=True)
     result = benchmark_memory()

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("scenarios", "unit_files"):
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}, expected at least 1")
-    from arena.benchmark.ranking import RankingBenchmark, benchmark_ranking
+    from arena.bench.ranking import RankingBenchmark, benchmark_ranking
 
     print(f"ranks fields of {', '.join(map(str, options.entrants))} over {options.scenarios} scenarios", flush=True)
     result = benchmark_ranking(RankingBenchmark(tuple(options.entrants), options.scenarios, options.unit_files))

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"workload of {options.config}, {options.rounds} rounds, {options.threads} thread(s)", flush=True)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    from arena.benchmark.training import ResidentBenchmark, TrainingBenchmark, benchmark_resident, benchmark_training
+    from arena.bench.training import ResidentBenchmark, TrainingBenchmark, benchmark_resident, benchmark_training
 
     settings = {key: value for key, value in vars(options).items() if key not in ("json", "resident")}
     try:
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(result: dict) -> None:
-    from arena.benchmark.training import table
+    from arena.bench.training import table
 
     for network, found in result["networks"].items():
         print(f"\nnetwork {network}")

@@ -16,9 +16,9 @@ def check(arguments: Sequence[str]) -> int:
     """Print a finding per clause; 0 if all are kept, 1 if one is broken, 2 if nothing could be examined."""
     options = _parser().parse_args(arguments)
     from arena.agents.examination import examine
-    from arena.agents.isolation import SUPPORTED, Isolation, IsolationUnavailable, Level, runs_foreign_code
     from arena.agents.loading import resolve_spec
-    from arena.config_file import read_value
+    from arena.agents.sandbox.isolation import SUPPORTED, Isolation, IsolationUnavailable, Level, runs_foreign_code
+    from arena.config.files import read_value
 
     level: Level = options.isolate or ("process" if SUPPORTED and runs_foreign_code(options.agent) else "none")
     isolation = Isolation(level, options.decision_seconds, options.startup_seconds, options.memory_mb)

@@ -21,8 +21,8 @@ FILL = (
 def data(arguments: Sequence[str]) -> int:
     """Print what was found, and write it if that was asked for; returns the exit code."""
     options = _parser().parse_args(arguments)
-    from arena.data.bars import load_bars
-    from arena.data.findings import BarsError
+    from arena.data.bars.findings import BarsError
+    from arena.data.bars.readers import load_bars
 
     out: Path | None = options.out
     symbols = None if options.symbols is None else list(dict.fromkeys(options.symbols))

@@ -73,8 +73,8 @@ def export_models(
 
     import torch  # here, so that --help and refusals of flags do not wait for it
 
-    from arena.forecast.export import SUFFIXES, export
-    from arena.forecast.sources import open_kronos, open_random, open_toto
+    from arena.forecast.export.exporter import SUFFIXES, export
+    from arena.forecast.export.sources import open_kronos, open_random, open_toto
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         return refuse("--device is cuda, but this torch sees no GPU; use --device cpu or install a CUDA build of torch")

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from arena.cluster.status import DISABLED, Health, look
 from arena.errors import UserError
-from arena.monitor.cluster import DISABLED, Health, look
 from arena.monitor.dashboard import TOKEN_HINT, place_grafana_dashboard
 
 NO_CLUSTER, BAD_INPUT = 1, 2  # exit codes

@@ -54,7 +54,7 @@ class {name}:
         """Forget the past: called before every match. This agent has none."""
 
     def act(self, observation, generator):
-        """Called once a bar; the fields, [B, ...] over the markets, are listed in arena/envs/types.py (Observation).
+        """Called once a bar; the fields, [B, ...] over the markets, are listed in arena/market/types.py (Observation).
 
         Returns target weights [B, A], signed fractions of wealth; `observation.weight` means do nothing. Random numbers
         come from `generator` only.

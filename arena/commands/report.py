@@ -23,7 +23,7 @@ def report(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        from arena.tournament.run_result import load_run, local_folder
+        from arena.tournament.results.run_result import load_run, local_folder
 
         runs = [local_folder(run) for run in options.runs]
         first = runs[0]
@@ -45,7 +45,7 @@ def report(arguments: Sequence[str]) -> int:
 
 def write_comparison(runs: Sequence[Path], path: Path) -> Path:
     """One page about several runs."""
-    from arena.tournament import comparison_page
-    from arena.tournament.run_comparison import compare
+    from arena.tournament.report import comparison_page
+    from arena.tournament.report.run_comparison import compare
 
     return comparison_page.write_comparison(path, compare(runs))

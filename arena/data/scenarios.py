@@ -97,7 +97,7 @@ def _check(bars: Bars, warmup: int, episode_length: int, starts: Tensor) -> None
         t, a = wrong.nonzero()[0].tolist()
         raise ValueError(
             f"bar {t} of symbol {bars.symbols[a]} holds {bars.values[t, a].tolist()}, expected finite numbers and "
-            "positive prices; load bars with arena.data.bars.load_bars, which checks them"
+            "positive prices; load bars with arena.data.bars.readers.load_bars, which checks them"
         )
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
-from arena.data.seeds import SEED_RANGES
-from arena.data.synthetic import generate
-from arena.data.synthetic_params import SyntheticParams
+from arena.data.synthetic.market import generate
+from arena.data.synthetic.params import SyntheticParams
+from arena.data.synthetic.seeds import SEED_RANGES
 from arena.data.types import Scenarios
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from arena.envs.market import HUGE_WEIGHT
+from arena.market.step import HUGE_WEIGHT
 
 
 def stack_actions(actions: Mapping[str, Any], agents: Sequence[str], seats: Mapping[str, int], out: np.ndarray) -> None:

@@ -5,8 +5,8 @@ Letters: A assets, F numbers of an observation.
 
 import numpy as np
 
-from arena.envs.observation import LEVERAGE_BOUND, layout
-from arena.envs.types import MarketParams
+from arena.market.observation import LEVERAGE_BOUND, layout
+from arena.market.types import MarketParams
 
 # By the names of `layout`. What `observe` cuts itself lies inside; the others (returns, displacements and forecasts in
 # bar volatilities) have no bound in theory, and MARKET_BOUND is where an environment cuts them.

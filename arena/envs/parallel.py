@@ -21,15 +21,15 @@ from gymnasium.utils import seeding
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
-from arena.data.synthetic_params import SyntheticParams
+from arena.data.synthetic.params import SyntheticParams
 from arena.data.types import Scenarios
 from arena.data.windows import GivenWindows, SyntheticWindows, Window, WindowSource
 from arena.envs.actions import stack_actions
 from arena.envs.bounds import action_bound, observation_bounds
-from arena.envs.presets import sqrt
 from arena.envs.render import RENDER_MODES, Frame, Screen, ansi, rgb_array
-from arena.envs.types import LiveForecast, MarketParams, Observation
-from arena.envs.vector import VectorMarket
+from arena.market.presets import sqrt
+from arena.market.types import LiveForecast, MarketParams, Observation
+from arena.market.vector import VectorMarket
 
 WARMUP = 60  # bars before an episode of the synthetic market, more where more history is shown
 
@@ -37,11 +37,11 @@ WARMUP = 60  # bars before an episode of the synthetic market, more where more h
 class ArenaParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     """Agents trader_0 .. trader_{N-1} in one market.
 
-    Observation  float32 [F], see arena.envs.observation.layout for the names; cut to the finite bounds of its Box
+    Observation  float32 [F], see arena.market.observation.layout for the names; cut to the finite bounds of its Box
     Action       float32 [A], target weights: signed fractions of nav. The Box is +-min(max_asset_weight,
                  max_gross_leverage); anything outside is legal too, the market scales it to its limits. NaN or
                  infinity keeps the position in that asset and is counted in infos["rejected"].
-    Reward       change of growth, see arena.envs.reward
+    Reward       change of growth, see arena.market.reward
     Termination  ruin: the agent leaves `agents`, and the market sells what its seat holds
     Truncation   the last bar of the window
     Infos        nav, cost, penalty, financing (currency), rejected (number of weights), position [A] (shares after the

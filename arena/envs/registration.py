@@ -49,12 +49,12 @@ def make_env(
     market          further numbers for VectorMarket: initial_wealth, half_spread, borrow_rate, wind_down
     """
     from arena.agents.registry import make_agent
-    from arena.data.synthetic_params import SyntheticParams, fair
-    from arena.envs import presets
+    from arena.data.synthetic.params import SyntheticParams, fair
     from arena.envs.parallel import WARMUP
     from arena.envs.single import ArenaEnv
-    from arena.forecast.live import LiveFeatures
     from arena.forecast.loading import load_forecaster
+    from arena.forecast.serving.live import LiveFeatures
+    from arena.market import presets
 
     if mode not in ("signal", "fair"):
         raise ValueError(f"mode is {mode!r}, expected 'signal' or 'fair'; use one of them")

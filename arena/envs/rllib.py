@@ -13,17 +13,17 @@ from gymnasium.spaces import Box, Dict, Space
 from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
 from ray.tune.registry import register_env
 
-from arena.agents.policy import target_weights
-from arena.data.synthetic_params import SyntheticParams
+from arena.agents.policies.policy import target_weights
+from arena.data.synthetic.params import SyntheticParams
 from arena.envs.parallel import ArenaParallelEnv
-from arena.envs.presets import preset
+from arena.market.presets import preset
 
 
 class ArenaRllibEnv(ParallelPettingZooEnv):
     """ParallelPettingZooEnv whose agents keep one order in every process, and whose episodes end when nobody is left.
 
     reach, speed  None: actions are target weights, as in ArenaParallelEnv. Numbers: actions are unbounded u [A], of
-                  which arena.agents.policy.target_weights makes weights, as in the tensor path
+                  which arena.agents.policies.policy.target_weights makes weights, as in the tensor path
     reward_scale  on every reward. 100, the tensor path's default, is growth in percent: beside the first guesses of a
                   critic, which are of order 1, the growth of a step as a fraction would be lost
     """

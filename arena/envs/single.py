@@ -15,9 +15,9 @@ from torch import Tensor
 
 from arena.agents.registry import make_agent
 from arena.agents.types import Agent
-from arena.envs.observation import seat_view
 from arena.envs.parallel import ArenaParallelEnv
-from arena.envs.types import LiveForecast, Observation
+from arena.market.observation import seat_view
+from arena.market.types import LiveForecast, Observation
 
 
 class ArenaEnv(gymnasium.Env[np.ndarray, np.ndarray]):

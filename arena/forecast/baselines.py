@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from arena.forecast.call_stats import Recorder
 from arena.forecast.fingerprint import fingerprint
-from arena.forecast.recorder import Recorder
 from arena.forecast.request import MIN_KNOWN, check_shapes, check_values, flat_stamps
 from arena.forecast.stamps import DAY, WEEK
 from arena.forecast.types import CLOSE, Forecast, ForecasterStats

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from arena.forecast.call_stats import Recorder
 from arena.forecast.fingerprint import fingerprint
-from arena.forecast.recorder import Recorder
 from arena.forecast.request import check_shapes
 from arena.forecast.types import Forecast, Forecaster, ForecasterStats
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from arena.forecast.call_stats import Recorder
 from arena.forecast.fingerprint import fingerprint, module_hash
-from arena.forecast.recorder import Recorder
 from arena.forecast.request import MIN_KNOWN, check_shapes, check_values, flat_stamps
 from arena.forecast.returns import Calibration
 from arena.forecast.types import CHANNELS, CLOSE, Forecast, ForecasterStats

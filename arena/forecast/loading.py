@@ -60,7 +60,7 @@ def load_forecaster(spec: str, device: str = "cpu") -> Forecaster:
     if spec in BASELINES:
         return BASELINES[spec]()
     if spec == EMBEDDED:
-        from arena.forecast.embedded import load_embedded
+        from arena.forecast.models.embedded import load_embedded
 
         return load_embedded(device)
     if spec == ENSEMBLE:
@@ -105,7 +105,7 @@ def _parts(spec: str) -> list[str]:
 
 
 def _load_file(path: Path, device: str) -> Forecaster:
-    from arena.forecast.artifact import load_artifact
+    from arena.forecast.export.artifact import load_artifact
 
     module, manifest = load_artifact(path, device)
     return ModelForecaster(module, manifest, device=device, content_hash=file_hash(path))

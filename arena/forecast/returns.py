@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from arena.envs.types import FORECAST_HORIZONS
 from arena.forecast.types import QUANTILE_LEVELS, Forecast
+from arena.market.types import FORECAST_HORIZONS
 
 # Returns below this many units in the last place of a price near 1 are rounding, and no opinion.
 RESOLUTION = 8

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arena.envs.types import FORECAST_HORIZONS, NUM_FORECAST
 from arena.forecast.ensemble import Ensemble
 from arena.forecast.returns import return_features
 from arena.forecast.stamps import extend_stamps
 from arena.forecast.types import CLOSE, QUANTILE_LEVELS, Forecast, Forecaster
+from arena.market.types import FORECAST_HORIZONS, NUM_FORECAST
 
 CHUNK_SERIES = 4096  # at most so many series (and at least one bar of all assets) are asked for in one call
 LAYOUT = "1"  # of a stored table; part of its name

@@ -132,6 +132,6 @@ METRICS = tuple(value for value in list(globals().values()) if isinstance(value,
 
 
 def count_forecast(forecaster: str, num_series: int, seconds: float) -> None:
-    """Of one call of a model; what `arena.forecast.recorder.listen` may be given."""
+    """Of one call of a model; what `arena.forecast.call_stats.listen` may be given."""
     PREDICTIONS.record(num_series, forecaster=forecaster)
     LATENCY.record(seconds, forecaster=forecaster)

@@ -109,7 +109,7 @@ MARKET_SCHEMA: dict[str, str] = {column.name: column.kind for column in MARKET_C
 OF_MARKET = ("ref_price", "mid", "displacement", "price", "net_flow")
 OF_SEAT = ("shares", "position")
 
-# One row per ordered pair of seats of a match that keeps its paths; see arena.tournament.transfers.
+# One row per ordered pair of seats of a match that keeps its paths; see arena.tournament.play.transfers.
 TRANSFER_COLUMNS = (
     Column("lineup", "int64", "", "as in results"),
     Column("scenario", "int64", "", "as in results"),

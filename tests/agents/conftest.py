@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from arena.data.synthetic import SyntheticParams, generate
-from arena.envs.observation import seat_view
+from arena.data.synthetic.market import SyntheticParams, generate
 from arena.envs.parallel import ArenaParallelEnv
-from arena.envs.presets import preset
-from arena.tournament.match import Entrant, MatchRules, play
-from arena.tournament.store import table_from_columns
+from arena.market.observation import seat_view
+from arena.market.presets import preset
+from arena.tournament.play.match import Entrant, MatchRules, play
+from arena.tournament.store.units import table_from_columns
 from arena.tournament.types import Lineup, Unit
 
 WARMUP, STEPS, SEEDS = 60, 5, (101, 102)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from arena.agents.fake_observation import fake_observation
-from arena.agents.minimum_variance import MinimumVariance, minimum_variance_weights
 from arena.agents.registry import make_agent
-from arena.agents.shrinkage import shrunk_covariance
+from arena.agents.rules.minimum_variance import MinimumVariance, minimum_variance_weights
+from arena.agents.rules.shrinkage import shrunk_covariance
 from arena.data.types import CLOSE
 
 BARS = 61

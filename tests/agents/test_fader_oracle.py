@@ -5,7 +5,7 @@ import torch
 
 from arena.agents.fake_observation import fake_observation
 from arena.agents.registry import make_agent
-from arena.agents.shrinkage import shrunk_covariance
+from arena.agents.rules.shrinkage import shrunk_covariance
 from arena.data.types import CLOSE
 
 PRICE, NAV, ADV, SIGMA = 50.0, 2e6, 4e5, 0.02  # currency/share, currency, shares/day, 1/sqrt(day)

@@ -5,11 +5,11 @@ import torch
 from scipy.stats import rankdata
 
 from arena.agents.fake_observation import fake_observation
-from arena.agents.followers import SPREAD_SIGMAS
 from arena.agents.registry import make_agent
-from arena.agents.shrinkage import shrunk_covariance
+from arena.agents.rules.forecast_agents import SPREAD_SIGMAS
+from arena.agents.rules.shrinkage import shrunk_covariance
 from arena.data.types import CLOSE
-from arena.envs.types import FORECAST_HORIZONS
+from arena.market.types import FORECAST_HORIZONS
 
 AT_ONCE = {"speed": 1.0, "band": 0.0}  # to the aim in one step, so that it can be read off
 FOLLOWERS = ("mean_variance", "rank")

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from arena.agents import indicators
+from arena.agents.rules import indicators
 
 TOLERANCE = 1e-11  # float64, sums of about 100 terms of size 100 in another order
 

@@ -10,17 +10,24 @@ import torch
 
 from arena.agents.fake_observation import fake_observation
 from arena.agents.faults import AgentFault, fault, one_line
-from arena.agents.isolated import wire
-from arena.agents.isolated.arrays import Reader, Writer
-from arena.agents.isolated.description import checked
-from arena.agents.isolated.keeper import children_of
-from arena.agents.isolated.sandbox import agent_paths, checked_program
-from arena.agents.isolation import Isolation, IsolationUnavailable, close_agents, open_agent, opened, runs_foreign_code
 from arena.agents.registry import make_agent
-from arena.data.synthetic import SyntheticParams, generate
-from arena.envs.observation import seat_view
-from arena.envs.presets import preset
-from arena.envs.vector import VectorMarket
+from arena.agents.sandbox import wire
+from arena.agents.sandbox.arrays import Reader, Writer
+from arena.agents.sandbox.bubblewrap import agent_paths, checked_program
+from arena.agents.sandbox.description import checked
+from arena.agents.sandbox.isolation import (
+    Isolation,
+    IsolationUnavailable,
+    close_agents,
+    open_agent,
+    opened,
+    runs_foreign_code,
+)
+from arena.agents.sandbox.reaper import children_of
+from arena.data.synthetic.market import SyntheticParams, generate
+from arena.market.observation import seat_view
+from arena.market.presets import preset
+from arena.market.vector import VectorMarket
 
 SOURCE = '''
 import numpy as np
@@ -106,17 +113,17 @@ def test_what_cannot_be_made_is_said_in_the_words_of_the_registry():
 def test_a_dropped_agent_leaves_no_process():
     agent = open_agent("cash", {}, Isolation("process"))
     agent.reset()
-    from arena.agents.isolated import launch
+    from arena.agents.sandbox import launch
 
-    nursery = launch._nurseries[0]._process.pid
-    assert len(children_of(nursery)) == 1
+    forkserver = launch._nurseries[0]._process.pid
+    assert len(children_of(forkserver)) == 1
     del agent
     gc.collect()
-    assert children_of(nursery) == []
+    assert children_of(forkserver) == []
 
 
-def test_a_dead_nursery_is_replaced():
-    from arena.agents.isolated import launch
+def test_a_dead_forkserver_is_replaced():
+    from arena.agents.sandbox import launch
 
     close_agents([open_agent("cash", {}, Isolation("process"))])
     launch._nurseries[0]._process.kill()

@@ -3,10 +3,10 @@ import warnings
 import pytest
 import torch
 
-from arena.agents.network import AssetPolicy, MlpPolicy
-from arena.envs.observation import layout
-from arena.envs.presets import preset
-from arena.forecast.export import script_module
+from arena.agents.policies.network import AssetPolicy, MlpPolicy
+from arena.forecast.export.exporter import script_module
+from arena.market.observation import layout
+from arena.market.presets import preset
 
 P, S = 13, 8
 

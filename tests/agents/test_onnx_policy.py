@@ -8,7 +8,7 @@ import torch
 
 from arena.agents.contracts import check_agent
 from arena.agents.fake_observation import fake_observation
-from arena.agents.policy import policy_layout, policy_obs, target_weights
+from arena.agents.policies.policy import policy_layout, policy_obs, target_weights
 from arena.agents.registry import make_agent
 from arena.cli import check
 from arena.tournament.types import OK

@@ -7,12 +7,12 @@ import torch
 from arena.agents.contracts import check_agent
 from arena.agents.fake_observation import fake_observation
 from arena.agents.loading import resolve_spec
-from arena.agents.network import AssetPolicy, MlpPolicy
-from arena.agents.policy import PolicyManifest, load_policy, policy_layout, policy_obs, target_weights
+from arena.agents.policies.network import AssetPolicy, MlpPolicy
+from arena.agents.policies.policy import PolicyManifest, load_policy, policy_layout, policy_obs, target_weights
 from arena.agents.registry import make_agent
-from arena.envs.observation import layout_hash
-from arena.envs.presets import preset
-from arena.training.export import export_policy
+from arena.market.observation import layout_hash
+from arena.market.presets import preset
+from arena.rl.rllib.export import export_policy
 
 P, S, ASSETS = 13, 8, 4
 LAYOUT = policy_layout(3)

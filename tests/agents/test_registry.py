@@ -13,8 +13,8 @@ from arena.agents.contracts import check_agent
 from arena.agents.fake_observation import fake_observation
 from arena.agents.loading import resolve_spec
 from arena.agents.numpy_agent import NumpyAgent
-from arena.agents.price_rules import Momentum
 from arena.agents.registry import BUILT_IN, describe_agents, make_agent
+from arena.agents.rules.price_rules import Momentum
 
 SOURCE = '''
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def test_a_name_and_its_parameters():
 
 
 def test_a_class_of_a_module():
-    assert make_agent("arena.agents.price_rules:Momentum", {"lookback": 5}) == Momentum(lookback=5)
+    assert make_agent("arena.agents.rules.price_rules:Momentum", {"lookback": 5}) == Momentum(lookback=5)
 
 
 def test_a_class_of_a_loose_file(file):
@@ -104,8 +104,8 @@ def test_a_resolved_spec_works_from_another_directory(file, monkeypatch):
 
 def test_installed_packages_add_agents(monkeypatch, file):
     entries = [
-        EntryPoint("trend", "arena.agents.price_rules:Momentum", registry.ENTRY_POINT_GROUP),
-        EntryPoint("cash", "arena.agents.price_rules:Momentum", registry.ENTRY_POINT_GROUP),
+        EntryPoint("trend", "arena.agents.rules.price_rules:Momentum", registry.ENTRY_POINT_GROUP),
+        EntryPoint("cash", "arena.agents.rules.price_rules:Momentum", registry.ENTRY_POINT_GROUP),
         EntryPoint("broken", "no.such.module:Thing", registry.ENTRY_POINT_GROUP),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: entries)
@@ -149,7 +149,7 @@ def test_descriptions_are_complete():
         ("{file}:dip", None, "needs a value for its parameter lookback"),
         ("{file}:dip", {"look": 3}, "no parameter 'look'; it accepts: lookback, size"),
         ("no.such.module:Agent", None, "cannot import 'no.such.module': ModuleNotFoundError"),
-        ("arena.agents.price_rules:Trend", None, "no 'Trend' in arena.agents.price_rules; it defines"),
+        ("arena.agents.rules.price_rules:Trend", None, "no 'Trend' in arena.agents.rules.price_rules; it defines"),
     ],
 )
 def test_every_mistake_has_one_clear_sentence(spec, params, message, file):

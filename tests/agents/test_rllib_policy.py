@@ -15,15 +15,15 @@ from ray.rllib.utils.spaces.space_utils import unsquash_action
 from arena.agents.contracts import check_agent
 from arena.agents.fake_observation import fake_observation
 from arena.agents.loading import resolve_spec
-from arena.agents.policy import policy_obs, target_weights
+from arena.agents.policies.policy import policy_obs, target_weights
 from arena.agents.registry import make_agent
-from arena.agents.rllib_policy import CLASS_FILE, MODULES
 from arena.cli import check
-from arena.config import TournamentConfig
-from arena.tournament.plan import make_plan
+from arena.config.tournament import TournamentConfig
+from arena.rl.rllib.config_file import make_rllib_config
+from arena.rl.rllib.entrant import CLASS_FILE, MODULES
+from arena.rl.rllib.rl_module import module_spec
+from arena.tournament.setup.plan import make_plan
 from arena.tournament.types import OK
-from arena.training.rl_module import module_spec
-from arena.training.rllib_config import make_rllib_config
 
 of_algorithms = [pytest.mark.ray]
 

@@ -8,10 +8,10 @@ import threading
 import pytest
 import torch
 
-from arena.agents import saved_object
-from arena.agents.baselines import Cash
+from arena.agents.policies import saved_object
+from arena.agents.policies.saved_object import CannotBeSaved, keep_in_memory, load_object, save_object, spec_of
 from arena.agents.registry import make_agent
-from arena.agents.saved_object import CannotBeSaved, keep_in_memory, load_object, save_object, spec_of
+from arena.agents.rules.baselines import Cash
 from arena.errors import UserError
 
 
@@ -71,7 +71,7 @@ def test_what_has_been_made_takes_no_parameters(tmp_path):
 
 
 def test_only_what_every_process_can_import_has_a_spec():
-    assert spec_of(Cash) == "arena.agents.baselines:Cash"
+    assert spec_of(Cash) == "arena.agents.rules.baselines:Cash"
     assert spec_of(torch.nn.Linear) == "torch.nn.modules.linear:Linear"
     assert spec_of(Counter) is None, "a test module is a loose file"
     assert spec_of(Counter()) is None
@@ -85,12 +85,13 @@ def test_files_beside_a_script_travel_with_its_agent(tmp_path):
         "import rules\nclass Mine:\n    def act(self, obs):\n        return rules.scale(obs)\n"
     )
     (tmp_path / "script.py").write_text(
-        "from pathlib import Path\nfrom mine import Mine\nfrom arena.agents.saved_object import save_object, spec_of\n"
+        "from pathlib import Path\nfrom mine import Mine\n"
+        "from arena.agents.policies.saved_object import save_object, spec_of\n"
         "assert spec_of(Mine) is None\nsave_object(Mine, Path(__file__).parent / 'agent.pkl')\n"
     )
     subprocess.run([sys.executable, tmp_path / "script.py"], check=True)
     opening = (
-        "import sys; from arena.agents.saved_object import load_object\n"
+        "import sys; from arena.agents.policies.saved_object import load_object\n"
         f"print(load_object({str(tmp_path / 'agent.pkl')!r})().act(21))"
     )
     done = subprocess.run([sys.executable, "-c", opening], capture_output=True, text=True, check=False)

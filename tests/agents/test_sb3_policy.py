@@ -12,10 +12,10 @@ from arena.agents.fake_observation import fake_observation
 from arena.agents.loading import resolve_spec
 from arena.agents.registry import make_agent
 from arena.cli import check
-from arena.config import TournamentConfig
-from arena.data.synthetic_params import SyntheticParams
+from arena.config.tournament import TournamentConfig
+from arena.data.synthetic.params import SyntheticParams
 from arena.envs.single import ArenaEnv
-from arena.tournament.plan import make_plan
+from arena.tournament.setup.plan import make_plan
 from arena.tournament.types import OK
 
 sb3 = pytest.importorskip("stable_baselines3", reason="needs Stable-Baselines3, the extra sb3")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from arena.agents.fake_observation import fake_observation
-from arena.agents.weights import cap_gross, rebalance, scale_to_gross
+from arena.agents.rules.sizing import cap_gross, rebalance, scale_to_gross
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e-30, 1.0, 1e300])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from arena.benchmark.cache import rolling_windows
+from arena.bench.cache import rolling_windows
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from arena.benchmark import cluster
-from arena.benchmark.process_tree import DRIVER, REST, cpu_by_kind, process_tree
-from arena.tournament import runner
-from arena.tournament.plan import make_plan
+from arena.bench import cluster
+from arena.bench.process_tree import DRIVER, REST, cpu_by_kind, process_tree
+from arena.tournament.run import runner
+from arena.tournament.setup.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
 LINUX = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")

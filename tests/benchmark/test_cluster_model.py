@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from arena.benchmark.cluster_model import Cluster, Costs, simulate
+from arena.bench.cluster_model import Cluster, Costs, simulate
 
 FREE = Costs(play=(8.0,), submit=0.0, collect=0.0, dispatch=0.0)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arena.benchmark.cluster_scale import MARGIN, cluster_scale, internet, unit_costs, validation
+from arena.bench.cluster_scale import MARGIN, cluster_scale, internet, unit_costs, validation
 
 ROOT = Path(__file__).parents[2]
 PLAYS = [{"pid": 1, "begin": 10.0 * n, "seconds": 10.0, "cpu_seconds": 8.0, "table_bytes": 9} for n in range(6)]

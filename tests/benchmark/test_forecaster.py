@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from arena.benchmark.forecaster import count_multiply_adds
-from arena.forecast.bar_models import TotoOnBars
-from arena.forecast.export import export, script_module
-from arena.forecast.parity import sample_cases
-from arena.forecast.sources import open_random, open_toto
+from arena.bench.forecaster import count_multiply_adds
+from arena.forecast.export.exporter import export, script_module
+from arena.forecast.export.parity import sample_cases
+from arena.forecast.export.sources import open_random, open_toto
+from arena.forecast.models.bar_models import TotoOnBars
 
 ROOT = Path(__file__).parents[2]
 TOTO = ROOT / "tests" / "golden" / "toto2_tiny"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from arena.benchmark.memory import Size, _bytes, kept, measure
+from arena.bench.memory import Size, _bytes, kept, measure
 
 
 def test_parts_are_what_their_shapes_say():

@@ -6,9 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from arena.benchmark.ranking import SEATS, exponent, results_of
+from arena.bench.ranking import SEATS, exponent, results_of
 from arena.commands.bench_ranking import main
-from arena.tournament.growth import growth_estimates
+from arena.tournament.stats.growth import growth_estimates
 from arena.tournament.types import KEY
 
 

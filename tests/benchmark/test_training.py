@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from arena.benchmark.stopwatch import Stopwatch
+from arena.bench.stopwatch import Stopwatch
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts/benchmark_training.py"

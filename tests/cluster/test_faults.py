@@ -23,12 +23,12 @@ from ray._private.internal_api import memory_summary
 from ray.job_submission import JobSubmissionClient
 from rich.console import Console
 
-from arena.config_file import load_config
-from arena.forecast import server
-from arena.tournament.outcome import rank
-from arena.tournament.plan import make_plan, resolve_paths
-from arena.tournament.run_folder import create_run
-from arena.tournament.session import play_all
+from arena.config.files import load_config
+from arena.forecast.serving import server
+from arena.tournament.results.outcome import rank
+from arena.tournament.run.session import play_all
+from arena.tournament.setup.plan import make_plan, resolve_paths
+from arena.tournament.store.run_folder import create_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(3600)]
 

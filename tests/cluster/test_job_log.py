@@ -6,11 +6,11 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from arena.config import TournamentConfig
-from arena.tournament import progress
-from arena.tournament.plan import make_plan
-from arena.tournament.run_folder import create_run
-from arena.tournament.session import play_all
+from arena.config.tournament import TournamentConfig
+from arena.tournament.run import progress
+from arena.tournament.run.session import play_all
+from arena.tournament.setup.plan import make_plan
+from arena.tournament.store.run_folder import create_run
 
 
 @pytest.mark.parametrize(("seconds", "lines"), [(-1.0, 5), (1000.0, 0)])

@@ -6,7 +6,7 @@ import pytest
 
 from arena.cluster import entry, joining
 from arena.cluster.joining import check_answers, job_note
-from arena.config import RayConfig
+from arena.config.tournament import RayConfig
 from arena.errors import UserError
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from arena.cluster import parcels
 from arena.cluster.parcels import Missing, pack, unpack
-from arena.config import TournamentConfig
-from arena.tournament.forecasts import ForecastRules
-from arena.tournament.job import Job
-from arena.tournament.match import Entrant
-from arena.tournament.plan import match_rules, synthetic_params
-from arena.tournament.shipping import moved, moved_spec, parcels_of, places_here
+from arena.config.tournament import TournamentConfig
+from arena.tournament.play.job import Job
+from arena.tournament.play.match import Entrant
+from arena.tournament.play.unit_forecasts import ForecastRules
+from arena.tournament.run.shipping import moved, moved_spec, parcels_of, places_here
+from arena.tournament.setup.plan import match_rules, synthetic_params
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from arena.data.bars import BarsError, load_bars, split
-from arena.data.columns import parse_times
+from arena.data.bars.columns import parse_times
+from arena.data.bars.readers import BarsError, load_bars, split
 from arena.data.types import CLOSE, VOLUME
 from arena.errors import UserError
 

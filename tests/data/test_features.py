@@ -15,7 +15,7 @@ from arena.data.features import (
     trailing_volatility,
     whole_days,
 )
-from arena.data.synthetic import SyntheticParams, generate
+from arena.data.synthetic.market import SyntheticParams, generate
 from arena.data.types import CLOSE, VOLUME
 
 HOUR = 3_600_000_000

@@ -7,8 +7,8 @@ import torch
 
 from arena.data.features import volume_forecast_of
 from arena.data.scenarios import disjoint_starts, random_starts, scenarios
-from arena.data.seeds import SEED_RANGES, scenario_seeds
-from arena.data.synthetic import SyntheticParams, generate
+from arena.data.synthetic.market import SyntheticParams, generate
+from arena.data.synthetic.seeds import SEED_RANGES, scenario_seeds
 from arena.data.types import CLOSE, VOLUME, Bars
 
 DAY = 86_400_000_000

@@ -3,8 +3,16 @@
 import pytest
 import torch
 
-from arena.data.noise import ar1, bridge_extremes, day_profile, tail_scale
-from arena.data.stylized import BANDS, autocorrelation, correlation, excess_kurtosis, hill_index, judge, stylized_facts
+from arena.data.synthetic.noise import ar1, bridge_extremes, day_profile, tail_scale
+from arena.data.synthetic.stylized import (
+    BANDS,
+    autocorrelation,
+    correlation,
+    excess_kurtosis,
+    hill_index,
+    judge,
+    stylized_facts,
+)
 
 SIZE = 200_000
 

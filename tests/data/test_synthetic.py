@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from arena.data.stylized import BANDS, autocorrelation, judge, stylized_facts
-from arena.data.synthetic import CHUNK_CELLS, SyntheticParams, fair, generate
+from arena.data.synthetic.market import CHUNK_CELLS, SyntheticParams, fair, generate
+from arena.data.synthetic.stylized import BANDS, autocorrelation, judge, stylized_facts
 from arena.data.types import AMOUNT, CLOSE, HIGH, LOW, OPEN, VOLUME
 
 UNIVERSE = fair(SyntheticParams(num_assets=50, num_bars=1260, num_sectors=8))

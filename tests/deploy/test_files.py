@@ -16,7 +16,7 @@ import yaml
 import arena
 from arena.cli import _configure
 from arena.cluster.tasks import QUEUED_PER_WORKER
-from arena.config import TournamentConfig
+from arena.config.tournament import TournamentConfig
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"

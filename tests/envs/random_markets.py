@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from arena.envs.accounting import nav
-from arena.envs.presets import preset
-from arena.envs.types import ImpactMode, MarketParams, MarketState, Quotes
+from arena.market.accounting import nav
+from arena.market.presets import preset
+from arena.market.types import ImpactMode, MarketParams, MarketState, Quotes
 
 MIXED_MODES = (ImpactMode(0.4, 0.3, 0.5), ImpactMode(0.3, 0.7, 3.0), ImpactMode(0.2, 1.0, inf))
 SEEDS = st.integers(0, 2**31 - 1)

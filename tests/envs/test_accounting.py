@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from random_markets import LAW, Market, markets
 
-from arena.envs.accounting import exit_cost, explicit_cost, financing, mark_value, nav
-from arena.envs.types import MarketParams, Quotes
+from arena.market.accounting import exit_cost, explicit_cost, financing, mark_value, nav
+from arena.market.types import MarketParams, Quotes
 
 SUM = 1e-12  # of the largest term: sums of up to a dozen float64 products
 SMOOTHED = 1e-9  # |h|**delta is smoothed on a scale of 1e-12 days of volume, relative to positions above 1e-4

@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from arena.envs.accounting import mark_value
-from arena.envs.impact import decay, displacement
-from arena.envs.market import initial_state, step_orders
-from arena.envs.presets import preset
-from arena.envs.types import ImpactMode, MarketParams, Quotes
+from arena.market.accounting import mark_value
+from arena.market.impact import decay, displacement
+from arena.market.presets import preset
+from arena.market.step import initial_state, step_orders
+from arena.market.types import ImpactMode, MarketParams, Quotes
 
 PRICE, ADV, VOLATILITY = 100.0, 1e6, 0.02
 SIZE = 0.2 * ADV

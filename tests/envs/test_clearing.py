@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from water_filling import cross_and_fill, water_fill
 
-from arena.envs import clearing
-from arena.envs.clearing import clear, uniform_rule
+from arena.market import clearing
+from arena.market.clearing import clear, uniform_rule
 
 EXACT = 1e-12  # of the largest order: float64 sums of up to 40 claims in another order
 LAW = settings(max_examples=200, deadline=None, derandomize=True)

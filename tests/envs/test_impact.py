@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from arena.envs.impact import (
+from arena.market.impact import (
     SMOOTHING,
     average_displacement,
     average_impact,
@@ -21,8 +21,8 @@ from arena.envs.impact import (
     smooth_power,
     temporary_impact,
 )
-from arena.envs.presets import PRESETS, preset
-from arena.envs.types import ImpactMode, MarketParams, Quotes
+from arena.market.presets import PRESETS, preset
+from arena.market.types import ImpactMode, MarketParams, Quotes
 
 EXPONENTS = [0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0]
 # Of the displacement at the larger end of the path. Logarithms reach 60 in size (eps**2), so exp loses two digits.

@@ -11,11 +11,11 @@ from random_markets import LAW, SEEDS, Market, at_rest, flat, markets, quote_pat
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from arena.envs.accounting import nav
-from arena.envs.impact import decay, displacement, limit_scale, potential
-from arena.envs.market import initial_state, orders_from_weights, step, step_orders
-from arena.envs.presets import preset
-from arena.envs.types import Fills, ImpactMode, MarketState, Quotes
+from arena.market.accounting import nav
+from arena.market.impact import decay, displacement, limit_scale, potential
+from arena.market.presets import preset
+from arena.market.step import initial_state, orders_from_weights, step, step_orders
+from arena.market.types import Fills, ImpactMode, MarketState, Quotes
 
 # Float64 keeps 16 digits; a step adds some 40 numbers of one size, and several steps add a few more.
 SUM = 1e-12  # of the largest number added

@@ -12,9 +12,9 @@ import pytest
 import torch
 from ledger import Account, Bar, Ledger, Rates
 
-from arena.envs.market import initial_state, step_orders
-from arena.envs.presets import frictionless
-from arena.envs.types import Fills, ImpactMode, MarketParams, MarketState, Quotes
+from arena.market.presets import frictionless
+from arena.market.step import initial_state, step_orders
+from arena.market.types import Fills, ImpactMode, MarketParams, MarketState, Quotes
 
 CLOSE = 1e-9  # of cash and shares: float64 sums over up to 60 bars, where release thresholds are met exactly by design
 HELD = replace(frictionless(), forced_penalty=10e-4)

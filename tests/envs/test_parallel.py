@@ -11,14 +11,14 @@ import torch
 from pettingzoo.test import parallel_api_test, parallel_seed_test, render_test
 from pettingzoo.utils import parallel_to_aec
 
-from arena.data.synthetic import generate
-from arena.data.synthetic_params import SyntheticParams
+from arena.data.synthetic.market import generate
+from arena.data.synthetic.params import SyntheticParams
 from arena.data.types import AMOUNT, VOLUME
 from arena.envs import render
 from arena.envs.parallel import ArenaParallelEnv
-from arena.envs.presets import linear_ow, sqrt
-from arena.envs.types import MarketParams
-from arena.envs.vector import VectorMarket
+from arena.market.presets import linear_ow, sqrt
+from arena.market.types import MarketParams
+from arena.market.vector import VectorMarket
 
 SMALL = SyntheticParams(num_assets=3, num_bars=72)  # episodes of 12 steps
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from ray.rllib.utils.pre_checks.env import check_multiagent_environments
 
-from arena.agents.policy import target_weights
+from arena.agents.policies.policy import target_weights
 from arena.envs.rllib import make_arena_env
 
 SMALL = {"num_agents": 3, "synthetic": {"num_assets": 2, "num_bars": 64}}

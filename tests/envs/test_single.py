@@ -6,13 +6,13 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RescaleAction
 
-from arena.agents.baselines import Cash, EqualWeight, Random
-from arena.data.synthetic import generate
-from arena.data.synthetic_params import SyntheticParams
+from arena.agents.rules.baselines import Cash, EqualWeight, Random
+from arena.data.synthetic.market import generate
+from arena.data.synthetic.params import SyntheticParams
 from arena.data.types import VOLUME
 from arena.envs.parallel import ArenaParallelEnv
 from arena.envs.single import ArenaEnv
-from arena.envs.types import MarketParams
+from arena.market.types import MarketParams
 
 SMALL = SyntheticParams(num_assets=3, num_bars=72)  # episodes of 12 steps
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from arena.data.synthetic import generate
-from arena.data.synthetic_params import SyntheticParams
+from arena.data.synthetic.market import generate
+from arena.data.synthetic.params import SyntheticParams
 from arena.data.types import CLOSE, HIGH, LOW, Scenarios
-from arena.envs.observation import describe, layout, layout_hash, seat_view, with_forecast
-from arena.envs.presets import PRESETS, preset
-from arena.envs.vector import VectorMarket
+from arena.market.observation import describe, layout, layout_hash, seat_view, with_forecast
+from arena.market.presets import PRESETS, preset
+from arena.market.vector import VectorMarket
 
 # Rounding of a few hundred float64 operations on numbers of one size; measured differences are below 1e-13.
 SAME_FLOAT64 = {"rtol": 1e-10, "atol": 1e-10}
@@ -405,7 +405,7 @@ class CallsInPlace:
 @pytest.mark.parametrize("settings", [{"history_length": 20}, {"num_markets": 6, "batch_last": True}])
 def test_the_step_that_a_cuda_graph_holds_is_the_step(settings, monkeypatch):
     """Bit for bit over three episodes with a table of forecasts: it looks up for itself what depends on the step."""
-    monkeypatch.setattr("arena.envs.vector.CudaGraph", CallsInPlace)
+    monkeypatch.setattr("arena.market.vector.CudaGraph", CallsInPlace)
     windows = scenarios()
     table = 0.01 * torch.randn(*windows.bars.shape[:3], 4, generator=torch.Generator().manual_seed(3))
     markets = [

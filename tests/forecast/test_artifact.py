@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from arena.forecast.artifact import load_artifact
-from arena.forecast.export import export, script_module
-from arena.forecast.sources import open_toto
+from arena.forecast.export.artifact import load_artifact
+from arena.forecast.export.exporter import export, script_module
+from arena.forecast.export.sources import open_toto
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 

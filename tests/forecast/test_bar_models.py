@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena.forecast.bar_models import (
+from arena.forecast.export.exporter import script_module
+from arena.forecast.export.parity import channel_unit, sample_cases
+from arena.forecast.models.bar_models import (
     KronosOnBars,
     Toto1OnBars,
     TotoOnBars,
@@ -15,11 +17,9 @@ from arena.forecast.bar_models import (
     sample_quantiles,
     variates,
 )
-from arena.forecast.export import script_module
-from arena.forecast.kronos import load_kronos
-from arena.forecast.parity import channel_unit, sample_cases
-from arena.forecast.toto import load_toto2
-from arena.forecast.toto1 import load_toto1
+from arena.forecast.models.kronos import load_kronos
+from arena.forecast.models.toto import load_toto2
+from arena.forecast.models.toto1 import load_toto1
 from arena.forecast.types import CHANNELS, CLOSE, QUANTILE_LEVELS
 
 GOLDEN = Path(__file__).parent.parent / "golden"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from arena.forecast.baselines import Persistence
-from arena.forecast.cache import CachedForecaster
-from arena.forecast.lru import ENTRY_BYTES
+from arena.forecast.serving.cache import CachedForecaster
+from arena.forecast.serving.lru import ENTRY_BYTES
 from arena.forecast.stamps import DAY, business_day_stamps
 from arena.forecast.types import Forecast, ForecasterStats
 

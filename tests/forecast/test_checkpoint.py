@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from arena.forecast.checkpoint import load_checkpoint, load_strict, read_safetensors
+from arena.forecast.models.checkpoint import load_checkpoint, load_strict, read_safetensors
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from arena.forecast.baselines import Drift, Persistence, SeasonalNaive
-from arena.forecast.cache import CachedForecaster
-from arena.forecast.contracts import ContractViolation, check_forecaster, fake_context
 from arena.forecast.ensemble import Ensemble
+from arena.forecast.evaluate.contracts import ContractViolation, check_forecaster, fake_context
 from arena.forecast.loading import load_forecaster
+from arena.forecast.serving.cache import CachedForecaster
 
 
 @pytest.mark.parametrize("spec", ["persistence", "drift", "seasonal_naive", "embedded", "ensemble"])

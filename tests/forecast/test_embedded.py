@@ -10,16 +10,16 @@ import pytest
 import torch
 import yaml
 
-from arena.benchmark.embedded import read_plan
-from arena.data.lessons import SCENARIOS, draw_lessons, lessons_of
-from arena.data.seeds import SEED_RANGES, scenario_seeds
-from arena.data.synthetic import SyntheticParams, fair, generate
+from arena.bench.embedded import read_plan
+from arena.data.synthetic.market import SyntheticParams, fair, generate
+from arena.data.synthetic.seeds import SEED_RANGES, scenario_seeds
+from arena.data.synthetic.training_windows import SCENARIOS, draw_lessons, lessons_of
 from arena.forecast.baselines import Persistence
-from arena.forecast.checkpoint import WEIGHTS
-from arena.forecast.embedded import FOLDER, bar_series, load_embedded, new_embedded
-from arena.forecast.embedded_training import TrainingSettings, hide, losses_of, train, write_weights
+from arena.forecast.evaluate.embedded_training import TrainingSettings, hide, losses_of, train, write_weights
+from arena.forecast.evaluate.scoring import crps_from_quantiles, rank_ic
+from arena.forecast.models.checkpoint import WEIGHTS
+from arena.forecast.models.embedded import FOLDER, bar_series, load_embedded, new_embedded
 from arena.forecast.returns import expected_return
-from arena.forecast.scoring import crps_from_quantiles, rank_ic
 from arena.forecast.types import CHANNELS, CLOSE
 
 ROOT = Path(__file__).parents[2]
@@ -237,7 +237,7 @@ def test_what_was_trained_is_what_is_loaded(tmp_path):
 
 def test_it_runs_without_python(embedded, bars):
     """Scripted as an artefact is."""
-    from arena.forecast.export import script_module
+    from arena.forecast.export.exporter import script_module
 
     scripted = script_module(embedded._module)
     found, samples = scripted(bars[:, :CONTEXT], torch.zeros(16, CONTEXT + 5, dtype=torch.int64), 5, 0, 0)

@@ -12,10 +12,10 @@ import pytest
 import torch
 from scipy import stats
 
-from arena.benchmark.evaluation import overlap_warnings
-from arena.forecast import evaluation
+from arena.bench.evaluation import overlap_warnings
 from arena.forecast.baselines import Persistence
-from arena.forecast.evaluation import Setting, evaluate
+from arena.forecast.evaluate import evaluation
+from arena.forecast.evaluate.evaluation import Setting, evaluate
 from arena.forecast.types import CLOSE, QUANTILE_LEVELS, Forecast, ForecasterStats
 
 ROOT = Path(__file__).parent.parent.parent

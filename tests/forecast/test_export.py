@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from arena.forecast import export as exporting
-from arena.forecast.artifact import load_artifact, read_manifest
-from arena.forecast.export import DTYPES, export
+from arena.forecast.export import exporter as exporting
+from arena.forecast.export.artifact import load_artifact, read_manifest
+from arena.forecast.export.exporter import DTYPES, export
+from arena.forecast.export.parity import errors, run_here, sample_cases
+from arena.forecast.export.sources import open_kronos, open_toto
 from arena.forecast.forecaster import ModelForecaster
-from arena.forecast.parity import errors, run_here, sample_cases
-from arena.forecast.sources import open_kronos, open_toto
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 CONTEXT, HORIZON = 48, 16

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from arena.forecast.artifact import load_artifact
-from arena.forecast.checkpoint import load_checkpoint
-from arena.forecast.published import PUBLISHED, Published, write_random_checkpoint
-from arena.forecast.sources import count_parameters, hashes, open_kronos, open_random, open_toto
+from arena.forecast.export.artifact import load_artifact
+from arena.forecast.export.published import PUBLISHED, Published, write_random_checkpoint
+from arena.forecast.export.sources import count_parameters, hashes, open_kronos, open_random, open_toto
+from arena.forecast.models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"

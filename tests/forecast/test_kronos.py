@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-from arena.forecast.kronos import (
+from arena.forecast.models.kronos import (
     Kronos,
     calendar_stamps,
     check_pair,
@@ -26,8 +26,8 @@ from arena.forecast.kronos import (
     published_max_context,
     repair_bars,
 )
-from arena.forecast.kronos_predictor import KronosPredictor, filtered_probabilities
-from arena.forecast.kronos_tokenizer import KronosTokenizer, pack_bits, unpack_bits
+from arena.forecast.models.kronos_predictor import KronosPredictor, filtered_probabilities
+from arena.forecast.models.kronos_tokenizer import KronosTokenizer, pack_bits, unpack_bits
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "kronos_tiny"
 CONTEXT, HORIZON = 48, 16

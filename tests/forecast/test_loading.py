@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from arena.data.bars import load_bars
+from arena.data.bars.readers import load_bars
 from arena.errors import UserError
 from arena.forecast.loading import load_forecaster
 

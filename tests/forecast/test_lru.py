@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena.forecast.lru import ENTRY_BYTES, ByteLRU
+from arena.forecast.serving.lru import ENTRY_BYTES, ByteLRU
 
 
 def test_the_least_recently_used_goes_first():

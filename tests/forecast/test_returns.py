@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from arena.envs.types import FORECAST_HORIZONS
 from arena.forecast.baselines import Persistence
 from arena.forecast.returns import (
     IDENTITY,
@@ -21,6 +20,7 @@ from arena.forecast.returns import (
     return_features,
 )
 from arena.forecast.types import QUANTILE_LEVELS, Forecast
+from arena.market.types import FORECAST_HORIZONS
 
 SCORES = torch.special.ndtri(torch.tensor(QUANTILE_LEVELS, dtype=torch.float64))
 PRICE = 50.0

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from arena.forecast import significance
-from arena.forecast.scoring import central_interval, crps_from_quantiles, crps_from_samples, pinball, rank_ic
-from arena.forecast.significance import compare_losses, diebold_mariano, mean, ratio, skill, unit_sums
+from arena.forecast.evaluate import significance
+from arena.forecast.evaluate.scoring import central_interval, crps_from_quantiles, crps_from_samples, pinball, rank_ic
+from arena.forecast.evaluate.significance import compare_losses, diebold_mariano, mean, ratio, skill, unit_sums
 from arena.forecast.types import QUANTILE_LEVELS
 
 

@@ -8,15 +8,15 @@ import time
 import pytest
 import torch
 
-from arena.config import RayConfig
-from arena.forecast import server as serving
-from arena.forecast import service as service_module
+from arena.config.tournament import RayConfig
 from arena.forecast.baselines import Drift, Persistence
-from arena.forecast.batching import Call, MicroBatcher
-from arena.forecast.service import ForecastService, UnknownVersion
+from arena.forecast.serving import server as serving
+from arena.forecast.serving import service as service_module
+from arena.forecast.serving.batching import Call, MicroBatcher
+from arena.forecast.serving.service import ForecastService, UnknownVersion
 from arena.forecast.table import build_table
 from arena.forecast.types import Forecast, ForecasterStats
-from arena.tournament.runner import start_ray
+from arena.tournament.run.runner import start_ray
 
 MAX_DELAY = 0.05  # seconds: long enough for calls made together to meet, on any machine
 

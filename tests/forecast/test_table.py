@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from arena.data.synthetic import generate
-from arena.data.synthetic_params import SyntheticParams
+from arena.data.synthetic.market import generate
+from arena.data.synthetic.params import SyntheticParams
 from arena.data.types import CLOSE
 from arena.forecast import table
 from arena.forecast.baselines import Drift, Persistence

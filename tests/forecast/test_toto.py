@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from arena.forecast.checkpoint import load_strict
-from arena.forecast.toto import Toto2, load_toto2, patch_scaler, real_quantiles
-from arena.forecast.toto_config import Toto2Config
+from arena.forecast.models.checkpoint import load_strict
+from arena.forecast.models.toto import Toto2, load_toto2, patch_scaler, real_quantiles
+from arena.forecast.models.toto_config import Toto2Config
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 FOLDERS = ("toto2_tiny", "toto2_tiny_p32")

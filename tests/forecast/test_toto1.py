@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy import stats
 
-from arena.forecast.toto1 import Toto1, load_toto1
-from arena.forecast.toto1_mixture import mixture_mean
-from arena.verification.forecasters import open_golden, through_file, verify_golden
+from arena.forecast.models.toto1 import Toto1, load_toto1
+from arena.forecast.models.toto1_mixture import mixture_mean
+from tools.verify.forecasters import open_golden, through_file, verify_golden
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "toto1_tiny"
 PATCH = 4

@@ -10,18 +10,18 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from arena.config_schedule import ScheduleConfig
-from arena.forecast import recorder
+from arena.config.schedule import ScheduleConfig
+from arena.forecast import call_stats
 from arena.forecast.baselines import Drift, Persistence
 from arena.forecast.ensemble import Ensemble
 from arena.monitor import metrics
 from arena.monitor.dashboard import GRAFANA_DASHBOARD
 from arena.monitor.metrics import METRICS, Metric
-from arena.tournament import metering
-from arena.tournament.job import UnitTables
-from arena.tournament.runner import task_name
-from arena.tournament.schedule import build_units
-from arena.tournament.swiss import swiss_schedule
+from arena.tournament.play.job import UnitTables
+from arena.tournament.run import metering
+from arena.tournament.run.runner import task_name
+from arena.tournament.schedule.lineups import build_units
+from arena.tournament.schedule.swiss import swiss_schedule
 from arena.tournament.types import SCHEMA, Lineup
 from tests.forecast.test_server import walks
 
@@ -184,7 +184,7 @@ def test_a_unit_is_counted_from_its_tables(recorded):
 
 def test_listeners_hear_of_models_once_however_they_are_asked(monkeypatch):
     heard = []
-    monkeypatch.setattr(recorder, "_listeners", {lambda *call: heard.append(call[:2])})
+    monkeypatch.setattr(call_stats, "_listeners", {lambda *call: heard.append(call[:2])})
     Ensemble([Drift(), Persistence()]).predict(walks(5, 30), None, 3)
     assert heard == [("drift", 5), ("persistence", 5)]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from arena.cli import main
+from arena.cluster.status import DISABLED, Endpoint, Health, look
 from arena.commands import monitor as command
 from arena.errors import UserError
 from arena.monitor import dashboard
-from arena.monitor.cluster import DISABLED, Endpoint, Health, look
 
 
 def health(**changes):

@@ -17,10 +17,10 @@ import pytest
 import ray
 import torch
 
-from arena.forecast.server import RemoteForecaster, start_server
+from arena.forecast.serving.server import RemoteForecaster, start_server
 from arena.monitor.dashboard import GRAFANA_DASHBOARD
-from arena.tournament.job import UnitTables
-from arena.tournament.metering import count_unit
+from arena.tournament.play.job import UnitTables
+from arena.tournament.run.metering import count_unit
 from arena.tournament.types import SCHEMA
 
 pytestmark = [

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from arena.agents.policy import PolicyManifest, manifest_entries, policy_layout
-from arena.forecast.export import script_module
+from arena.agents.policies.policy import PolicyManifest, manifest_entries, policy_layout
+from arena.forecast.export.exporter import script_module
 
 NUM_MODES = 3  # of the default market
 

@@ -5,8 +5,8 @@ import pyarrow as pa
 import torch
 
 from arena.metrics import descending_rank, utility
-from arena.tournament.schedule import build_lineups
-from arena.tournament.store import table_from_columns
+from arena.tournament.schedule.lineups import build_lineups
+from arena.tournament.store.units import table_from_columns
 from arena.tournament.types import FORFEIT, OK, SCHEMA
 
 NUM_STEPS = 120

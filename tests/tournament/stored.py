@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from arena.tournament.store import table_from_columns
+from arena.tournament.store.units import table_from_columns
 from arena.tournament.types import MARKET_SCHEMA, PATH_SCHEMA
 
 EDGE = {"oracle": 0.03, "mo<b>mentum": 0.01, "cash": 0.0, "random": -0.02}  # entrants and their mean log return

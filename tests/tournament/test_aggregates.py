@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from arena import metrics
-from arena.tournament import aggregates
+from arena.tournament.stats import aggregates
 
 
 def test_the_interquartile_mean_is_that_of_scipy_and_of_the_metrics() -> None:

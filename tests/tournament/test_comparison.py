@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arena.tournament import comparison
-from arena.tournament.growth import Scores
+from arena.tournament.stats import comparison
+from arena.tournament.stats.growth import Scores
 
 
 def scores_of(values: np.ndarray) -> Scores:

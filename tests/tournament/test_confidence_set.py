@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from arena.tournament.confidence_set import model_confidence_set
-from arena.tournament.growth import Scores
+from arena.tournament.stats.confidence_set import model_confidence_set
+from arena.tournament.stats.growth import Scores
 
 NAMES = ("a", "b", "c", "d")
 

@@ -10,9 +10,10 @@ import torch
 
 from arena import metrics
 from arena.cli import main
-from arena.tournament import continuous, growth, lines, sharpe
-from arena.tournament.run_comparison import read_board
-from arena.tournament.store import table_from_columns, table_from_rows
+from arena.tournament.report import lines
+from arena.tournament.report.run_comparison import read_board
+from arena.tournament.stats import continuous, growth, sharpe
+from arena.tournament.store.units import table_from_columns, table_from_rows
 from arena.tournament.types import FORFEIT, OK, PATH_SCHEMA
 from tests.tournament.test_growth import row
 

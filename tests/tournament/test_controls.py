@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from arena.cli import tournament
-from arena.config import AgentConfig
-from arena.config_file import read_config
-from arena.tournament.outcome import rank
-from arena.tournament.plan import make_plan
-from arena.tournament.run_folder import create_run
-from arena.tournament.session import play_all
+from arena.config.files import read_config
+from arena.config.tournament import AgentConfig
+from arena.tournament.results.outcome import rank
+from arena.tournament.run.session import play_all
+from arena.tournament.setup.plan import make_plan
+from arena.tournament.store.run_folder import create_run
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "tournament"
 

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from arena.agents.isolation import SUPPORTED
 from arena.agents.loading import spec_file
-from arena.agents.network import AssetPolicy, MlpPolicy
-from arena.agents.policy import NUM_SEAT_FEATURES, PolicyManifest, num_asset_features, policy_layout
+from arena.agents.policies.network import AssetPolicy, MlpPolicy
+from arena.agents.policies.policy import NUM_SEAT_FEATURES, PolicyManifest, num_asset_features, policy_layout
+from arena.agents.sandbox.isolation import SUPPORTED
 from arena.cli import tournament
-from arena.config import TournamentConfig
+from arena.config.tournament import TournamentConfig
 from arena.errors import UserError
-from arena.tournament import plots
-from arena.tournament.entrants import file_digests
-from arena.tournament.plan import make_plan
-from arena.tournament.run_folder import create_run
-from arena.tournament.seats import Entrant
-from arena.training.export import export_policy
+from arena.rl.rllib.export import export_policy
+from arena.tournament.play.seats import Entrant
+from arena.tournament.report import plots
+from arena.tournament.setup.entrants import file_digests
+from arena.tournament.setup.plan import make_plan
+from arena.tournament.store.run_folder import create_run
 
 OF_FOUR = "plays markets of 4 assets, this one has 6"
 

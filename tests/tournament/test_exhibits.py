@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arena.tournament import exhibits, growth, replay, settling
-from arena.tournament.ratings import leaderboard
+from arena.tournament.report import replay, report_data
+from arena.tournament.stats import convergence, growth
+from arena.tournament.stats.leaderboard import leaderboard
 from tests.tournament.simulated import simulated_results
 from tests.tournament.stored import EDGE, STEPS, market_table
 
@@ -50,7 +51,7 @@ def test_pushed_adds_up_to_one_and_is_negative_against_the_flow() -> None:
 def test_the_ranking_settles_on_the_leaderboard() -> None:
     results = simulated_results(EDGE, 120, seed=0)
     board = leaderboard(results, seed=3, periods_per_year=252)
-    found = settling.settle(results, board["headline"], "seed", 3)
+    found = convergence.settle(results, board["headline"], "seed", 3)
     assert found.growth.scenarios[0] == growth.MIN_SCENARIOS["seed"]
     assert found.growth.scenarios[-1] == 120
     for entry in board["agents"]:
@@ -61,25 +62,25 @@ def test_the_ranking_settles_on_the_leaderboard() -> None:
     widths = [estimate.high - estimate.low for estimate in found.growth.estimates["oracle"]]
     assert widths[-1] < widths[0]
     assert found.same_first_since <= found.same_order_since <= 120
-    assert settling.settle(simulated_results(EDGE, 20, seed=0), "growth_cv", "seed", 3) is None
+    assert convergence.settle(simulated_results(EDGE, 20, seed=0), "growth_cv", "seed", 3) is None
 
 
 def test_since_when_the_order_is_the_last_one() -> None:
     orders = [["a", "b"], ["b", "a"], ["a", "b"], ["a", "b"]]
-    assert settling.since([10, 20, 30, 40], orders) == 30
-    assert settling.since([10, 20], [["a"], ["b"]]) == 20
-    assert settling.since([10, 20], [["a"], ["a"]]) == 10
+    assert convergence.since([10, 20, 30, 40], orders) == 30
+    assert convergence.since([10, 20], [["a"], ["b"]]) == 20
+    assert convergence.since([10, 20], [["a"], ["a"]]) == 10
 
 
 def test_forfeits_are_counted_by_reason() -> None:
     results = simulated_results(EDGE | {"broken": 0.0}, 60, seed=0, forfeits=("broken",))
-    (found,) = exhibits.forfeits(results)
+    (found,) = report_data.forfeits(results)
     assert (found.agent, found.reason, found.games) == ("broken", "exception in act: ValueError", 60)
-    assert exhibits.forfeits(simulated_results(EDGE, 60, seed=0)) == ()
+    assert report_data.forfeits(simulated_results(EDGE, 60, seed=0)) == ()
 
 
 def test_data_problems_are_counted_by_kind(tmp_path: Path) -> None:
-    assert exhibits.data_problems(tmp_path) == ()
+    assert report_data.data_problems(tmp_path) == ()
 
     def finding(severity: str, check: str, symbol: str) -> dict:
         return {
@@ -93,6 +94,6 @@ def test_data_problems_are_counted_by_kind(tmp_path: Path) -> None:
 
     findings = [finding("warning", "stale", "X"), finding("error", "gap", "Y"), finding("warning", "stale", "Z")]
     (tmp_path / "data_report.json").write_text(json.dumps({"findings": findings}))
-    gap, stale = exhibits.data_problems(tmp_path)
+    gap, stale = report_data.data_problems(tmp_path)
     assert (gap.severity, gap.found, gap.example) == ("error", 1, "Y: m")
     assert (stale.check, stale.found, stale.example) == ("stale", 2, "X: m")

@@ -10,24 +10,24 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from arena.cli import tournament
-from arena.config import TournamentConfig
-from arena.config_file import dump_config, read_config
-from arena.data.synthetic import SyntheticParams, generate
-from arena.envs.presets import preset
+from arena.config.files import dump_config, read_config
+from arena.config.tournament import TournamentConfig
+from arena.data.synthetic.market import SyntheticParams, generate
 from arena.errors import UserError
 from arena.forecast.baselines import Drift
 from arena.forecast.loading import absolute
 from arena.forecast.table import build_table
-from arena.tournament import forecasts
-from arena.tournament.followers import followed, forecast_pairs
-from arena.tournament.forecasts import ForecastRules, UnitForecasts
-from arena.tournament.job import play_unit
-from arena.tournament.match import Entrant, MatchRules, play
-from arena.tournament.plan import make_plan, resolve_paths
-from arena.tournament.ratings import leaderboard
-from arena.tournament.run_folder import check_same_inputs, create_run
-from arena.tournament.session import play_all
-from arena.tournament.store import compact, digest, table_from_columns
+from arena.market.presets import preset
+from arena.tournament.play import unit_forecasts
+from arena.tournament.play.job import play_unit
+from arena.tournament.play.match import Entrant, MatchRules, play
+from arena.tournament.play.unit_forecasts import ForecastRules, UnitForecasts
+from arena.tournament.run.session import play_all
+from arena.tournament.setup.forecast_pairs import followed, forecast_pairs
+from arena.tournament.setup.plan import make_plan, resolve_paths
+from arena.tournament.stats.leaderboard import leaderboard
+from arena.tournament.store.run_folder import check_same_inputs, create_run
+from arena.tournament.store.units import compact, digest, table_from_columns
 from arena.tournament.types import FORFEIT, OK, Lineup, Unit
 from tests.tournament.simulated import simulated_results
 
@@ -95,15 +95,15 @@ def write_artifact(path, name="upward", max_horizon=64):
 @pytest.fixture(autouse=True)
 def fresh():
     """Nothing that another test has loaded or computed."""
-    forecasts._loaded.clear()
-    forecasts._recent.clear()
+    unit_forecasts._loaded.clear()
+    unit_forecasts._recent.clear()
 
 
 @pytest.fixture
 def broken(monkeypatch):
     """A forecaster named "broken"."""
-    real = forecasts.load_forecaster
-    monkeypatch.setattr(forecasts, "load_forecaster", lambda spec: Broken() if spec == "broken" else real(spec))
+    real = unit_forecasts.load_forecaster
+    monkeypatch.setattr(unit_forecasts, "load_forecaster", lambda spec: Broken() if spec == "broken" else real(spec))
 
 
 @pytest.fixture(scope="module")
@@ -249,9 +249,9 @@ def test_persistence_keeps_cash(scenarios):
 
 def test_lineups_on_the_same_scenarios_share_their_tables(tmp_path, monkeypatch):
     built = []
-    real = forecasts.build_tables
+    real = unit_forecasts.build_tables
     monkeypatch.setattr(
-        forecasts, "build_tables", lambda *asked: (built.extend(each.name for each in asked[0]), real(*asked))[1]
+        unit_forecasts, "build_tables", lambda *asked: (built.extend(each.name for each in asked[0]), real(*asked))[1]
     )
     plan = make_plan(small(tmp_path))
     first = [digest(play_unit(plan.job, unit).results) for unit in plan.units]
@@ -278,7 +278,7 @@ def test_timestamps_reach_the_forecaster_in_both_modes(scenarios, monkeypatch):
             asked.append(stamps)
             return super().predict(context, stamps, horizon)
 
-    monkeypatch.setattr(forecasts, "load_forecaster", lambda spec: Clock())
+    monkeypatch.setattr(unit_forecasts, "load_forecaster", lambda spec: Clock())
     day = 86_400_000_000
     timestamps = day * (torch.arange(WARMUP + STEPS) + 1000 * torch.arange(len(SEEDS)).unsqueeze(1))
     windows = scenarios._replace(timestamps=timestamps)
@@ -328,11 +328,11 @@ def test_a_changed_file_is_neither_mixed_into_a_run_nor_into_its_workers(tmp_pat
     plan = make_plan(config)
     run = create_run(config, "a command", plan.data_digest, plan.job.forecasters)
     recorded = json.loads((run / "environment.json").read_text())["forecasters"]
-    assert recorded == {str(path): forecasts.loaded(str(path)).fingerprint}
+    assert recorded == {str(path): unit_forecasts.loaded(str(path)).fingerprint}
     check_same_inputs(run, plan.data_digest, plan.job.forecasters)
 
     write_artifact(path, "another")
-    forecasts._loaded.clear()
+    unit_forecasts._loaded.clear()
     with pytest.raises(ValueError, match=r"upward.pt' is not the one that the tournament began with"):
         play_unit(plan.job, plan.units[0])
     with pytest.raises(UserError, match=r"the forecaster .*upward.pt has changed since .* began; start a new run"):

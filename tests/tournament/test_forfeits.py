@@ -6,8 +6,9 @@ import re
 import pytest
 
 from arena.cli import main
-from arena.tournament import plots, store
-from arena.tournament.replay import replay
+from arena.tournament.report import plots
+from arena.tournament.report.replay import replay
+from arena.tournament.store import units
 
 AGENT = """
 import numpy as np
@@ -78,7 +79,7 @@ def test_the_report_shows_the_seats_that_have_a_path(play, monkeypatch, names):
     assert forfeits.pop("Always") == SCENARIOS
     assert 0 < forfeits.pop("Sometimes") < SCENARIOS
     assert list(forfeits.values()) == [0]
-    markets = store.read_markets(run)
+    markets = units.read_markets(run)
     kept = set()
     for scenario in set(markets["scenario"].to_pylist()):
         rows = markets.filter([value == scenario for value in markets["scenario"].to_pylist()])

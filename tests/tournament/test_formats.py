@@ -12,22 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from arena.config import TournamentConfig
-from arena.config_file import override
-from arena.config_schedule import ScheduleConfig
-from arena.envs.presets import preset
+from arena.config.files import override
+from arena.config.schedule import ScheduleConfig
+from arena.config.tournament import TournamentConfig
 from arena.errors import UserError
-from arena.tournament import store
-from arena.tournament.controls import control
-from arena.tournament.crowding import crowding
-from arena.tournament.crowding import sentences as crowd_sentences
-from arena.tournament.formats import fixed_lineups, fixed_schedule, gauntlet, pairs, population
-from arena.tournament.outcome import rank, write_outcome
-from arena.tournament.plan import make_plan
-from arena.tournament.run_folder import create_run
-from arena.tournament.session import play_all
-from arena.tournament.survey import survey
-from arena.tournament.swiss import Swiss, swiss_schedule
+from arena.market.presets import preset
+from arena.tournament.results.outcome import rank, write_outcome
+from arena.tournament.run.session import play_all
+from arena.tournament.schedule.finished_units import survey
+from arena.tournament.schedule.formats import fixed_lineups, fixed_schedule, gauntlet, pairs, population
+from arena.tournament.schedule.swiss import Swiss, swiss_schedule
+from arena.tournament.setup.controls import control
+from arena.tournament.setup.plan import make_plan
+from arena.tournament.stats.population import crowding
+from arena.tournament.stats.population import sentences as crowd_sentences
+from arena.tournament.store import units as store
+from arena.tournament.store.run_folder import create_run
 from arena.tournament.types import SCHEMA, Lineup, Unit
 
 

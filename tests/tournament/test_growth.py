@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from arena import metrics
-from arena.tournament import growth
-from arena.tournament.store import table_from_rows
+from arena.tournament.stats import growth
+from arena.tournament.store.units import table_from_rows
 from arena.tournament.types import SCHEMA, ResultRow
 
 

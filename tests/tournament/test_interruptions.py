@@ -15,15 +15,15 @@ import pytest
 from rich.console import Console
 
 from arena.cli import tournament
-from arena.config import TournamentConfig
-from arena.config_file import dump_config
+from arena.config.files import dump_config
+from arena.config.tournament import TournamentConfig
 from arena.errors import IncompleteRun
-from arena.tournament import runner
-from arena.tournament.outcome import rank
-from arena.tournament.plan import make_plan
-from arena.tournament.run_folder import create_run, open_run
-from arena.tournament.session import play_all
-from arena.tournament.survey import survey
+from arena.tournament.results.outcome import rank
+from arena.tournament.run import runner
+from arena.tournament.run.session import play_all
+from arena.tournament.schedule.finished_units import survey
+from arena.tournament.setup.plan import make_plan
+from arena.tournament.store.run_folder import create_run, open_run
 
 ROOT = Path(__file__).parents[2]
 AGENTS = """

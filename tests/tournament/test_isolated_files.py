@@ -5,17 +5,17 @@ import sys
 import pytest
 import torch
 
-from arena.agents.isolated.sandbox import checked_program
-from arena.agents.isolation import SUPPORTED, Isolation, IsolationUnavailable
-from arena.config import AgentConfig, TournamentConfig
-from arena.config_file import read_config
-from arena.data.synthetic import SyntheticParams, generate
-from arena.envs.presets import preset
+from arena.agents.sandbox.bubblewrap import checked_program
+from arena.agents.sandbox.isolation import SUPPORTED, Isolation, IsolationUnavailable
+from arena.config.files import read_config
+from arena.config.tournament import AgentConfig, TournamentConfig
+from arena.data.synthetic.market import SyntheticParams, generate
 from arena.errors import UserError
-from arena.tournament.entrants import MOST_NAMES, code_note, entrants_with_code, isolation
-from arena.tournament.match import Entrant, MatchRules, play
-from arena.tournament.plan import make_plan
-from arena.tournament.store import digest, table_from_columns
+from arena.market.presets import preset
+from arena.tournament.play.match import Entrant, MatchRules, play
+from arena.tournament.setup.entrants import MOST_NAMES, code_note, entrants_with_code, isolation
+from arena.tournament.setup.plan import make_plan
+from arena.tournament.store.units import digest, table_from_columns
 from arena.tournament.types import FORFEIT, OK, Lineup, Unit
 from tests.test_docs import ROOT, blocks
 from tests.tournament.canary import write_canary

@@ -2,11 +2,11 @@
 
 import pytest
 
-from arena.agents.isolation import SUPPORTED
-from arena.config import TournamentConfig
-from arena.config_file import with_followers
+from arena.agents.sandbox.isolation import SUPPORTED
+from arena.config.files import with_followers
+from arena.config.tournament import TournamentConfig
 from arena.errors import UserError
-from arena.tournament.plan import make_plan
+from arena.tournament.setup.plan import make_plan
 from tests.tournament.test_forecasts import write_artifact
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="isolates, for which this system has no means")
@@ -27,8 +27,8 @@ def config(*agents):
 def test_a_forecaster_file_of_an_isolated_entrant_is_refused_unopened(tmp_path, monkeypatch, isolate, file):
     (tmp_path / "theirs.pt2").write_bytes(b"native code")
     (tmp_path / "theirs.pt").write_bytes(b"native code")
-    monkeypatch.setattr("arena.tournament.entrants.loaded", lambda spec: pytest.fail("loaded in the driver"))
-    monkeypatch.setattr("arena.tournament.entrants.opened", lambda *given: pytest.fail("the agent was opened"))
+    monkeypatch.setattr("arena.tournament.setup.entrants.loaded", lambda spec: pytest.fail("loaded in the driver"))
+    monkeypatch.setattr("arena.tournament.setup.entrants.opened", lambda *given: pytest.fail("the agent was opened"))
     path = tmp_path / file.rpartition("+")[2]
     params = {"forecaster": file.replace(path.name, str(path))}
     asked = config({"agent": "mean_variance", "name": "m", "params": params, "isolate": isolate})

@@ -6,16 +6,16 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from arena.agents import isolation as agent_isolation
-from arena.agents.isolated.sandbox import checked_program
-from arena.config import TournamentConfig
+from arena.agents.sandbox import isolation as agent_isolation
+from arena.agents.sandbox.bubblewrap import checked_program
+from arena.config.tournament import TournamentConfig
 from arena.errors import UserError
-from arena.tournament.entrants import isolation
-from arena.tournament.outcome import write_outcome
-from arena.tournament.plan import make_plan
-from arena.tournament.run_folder import create_run
-from arena.tournament.session import play_all
-from arena.tournament.store import compact, digest
+from arena.tournament.results.outcome import write_outcome
+from arena.tournament.run.session import play_all
+from arena.tournament.setup.entrants import isolation
+from arena.tournament.setup.plan import make_plan
+from arena.tournament.store.run_folder import create_run
+from arena.tournament.store.units import compact, digest
 from arena.tournament.types import OK
 
 AGENTS = """

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from arena.agents.registry import make_agent
-from arena.data.synthetic import SyntheticParams, generate
+from arena.data.synthetic.market import SyntheticParams, generate
 from arena.data.types import CLOSE, OPEN
-from arena.envs.observation import seat_view
-from arena.envs.presets import preset
-from arena.envs.vector import VectorMarket
+from arena.market.observation import seat_view
+from arena.market.presets import preset
+from arena.market.vector import VectorMarket
 from arena.metrics import utility
-from arena.tournament.match import Entrant, MatchRules, entrant_generator, play
-from arena.tournament.store import digest, table_from_columns
+from arena.tournament.play.match import Entrant, MatchRules, entrant_generator, play
+from arena.tournament.store.units import digest, table_from_columns
 from arena.tournament.types import FORFEIT, FORFEIT_FINAL_NAV, MARKET_SCHEMA, OK, PATH_SCHEMA, Lineup, Unit
 
 SEEDS = (101, 102, 103)

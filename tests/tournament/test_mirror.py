@@ -15,19 +15,21 @@ import pytest
 from rich.console import Console
 
 from arena.cli import main, tournament
-from arena.config import TournamentConfig
-from arena.config_file import dump_config
+from arena.config.files import dump_config
+from arena.config.tournament import TournamentConfig
 from arena.errors import IncompleteRun, UserError
-from arena.tournament import mirror as mirror_module
-from arena.tournament import plots, remote_folder, session
-from arena.tournament.job import play_unit
-from arena.tournament.mirror import Mirror, fetch_run, mirror_of
-from arena.tournament.outcome import rank
-from arena.tournament.plan import make_plan, resolve_paths
-from arena.tournament.remote_folder import RemoteFolder, child_uri, parent_uri
-from arena.tournament.run_folder import create_run
-from arena.tournament.session import play_all
-from arena.tournament.store import NotStored, unit_files, write_paths, write_unit
+from arena.tournament.play.job import play_unit
+from arena.tournament.report import plots
+from arena.tournament.results.outcome import rank
+from arena.tournament.run import session
+from arena.tournament.run.session import play_all
+from arena.tournament.setup.plan import make_plan, resolve_paths
+from arena.tournament.store import mirror as mirror_module
+from arena.tournament.store import remote_folder
+from arena.tournament.store.mirror import Mirror, fetch_run, mirror_of
+from arena.tournament.store.remote_folder import RemoteFolder, child_uri, parent_uri
+from arena.tournament.store.run_folder import create_run
+from arena.tournament.store.units import NotStored, unit_files, write_paths, write_unit
 from tests.tournament.test_stopping import config as stopping_config
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 
 from arena.cli import main, tournament
-from arena.config_file import dump_config
-from arena.tournament import remote_folder
-from arena.tournament.remote_folder import RemoteFolder, child_uri
+from arena.config.files import dump_config
+from arena.tournament.store import remote_folder
+from arena.tournament.store.remote_folder import RemoteFolder, child_uri
 from tests.tournament.test_mirror import NUM_UNITS, ROOT, SLOW, begin, digest_of, files, small
 
 MOTO = shutil.which("moto_server")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arena.tournament import pairwise
-from arena.tournament.growth import Scores
-from arena.tournament.pairwise import BETTER, IDENTICAL, NOT_SEPARATED, UNDECIDED, WORSE, Place
+from arena.tournament.stats import pairwise
+from arena.tournament.stats.growth import Scores
+from arena.tournament.stats.pairwise import BETTER, IDENTICAL, NOT_SEPARATED, UNDECIDED, WORSE, Place
 
 
 def scores_of(values: np.ndarray) -> Scores:

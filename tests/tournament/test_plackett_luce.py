@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arena.tournament.plackett_luce import Rankings, fit, spread_ties
+from arena.tournament.stats.plackett_luce import Rankings, fit, spread_ties
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "plackett_luce.json").read_text())
 

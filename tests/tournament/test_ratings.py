@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from arena.metrics import descending_rank, utility
-from arena.tournament.games import fold_matches, win_matrix
-from arena.tournament.ratings import WINS_OFTEN, leaderboard
-from arena.tournament.store import table_from_columns
+from arena.tournament.stats.games import fold_matches, win_matrix
+from arena.tournament.stats.leaderboard import WINS_OFTEN, leaderboard
+from arena.tournament.store.units import table_from_columns
 from arena.tournament.types import OK, SCHEMA, TRANSFER_SCHEMA
 from tests.tournament.simulated import simulated_results
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from arena.tournament import curves, figures, lines, matrices, pages, plots, report, wording
-from arena.tournament.columns import columns
-from arena.tournament.exhibits import DataProblem, Exhibits, forfeits
-from arena.tournament.growth import Estimate
-from arena.tournament.ratings import leaderboard
-from arena.tournament.replay import replay
-from arena.tournament.settling import Running, settle
-from arena.tournament.store import table_from_columns
+from arena.tournament import wording
+from arena.tournament.report import figures, lines, matrices, pages, plots, report
+from arena.tournament.report.columns import columns
+from arena.tournament.report.replay import replay
+from arena.tournament.report.report_data import DataProblem, Exhibits, forfeits
+from arena.tournament.stats import curves
+from arena.tournament.stats.convergence import Running, settle
+from arena.tournament.stats.growth import Estimate
+from arena.tournament.stats.leaderboard import leaderboard
+from arena.tournament.store.units import table_from_columns
 from arena.tournament.types import PATH_SCHEMA
 from tests.tournament.simulated import simulated_results
 from tests.tournament.stored import EDGE, STEPS, market_table, path_table

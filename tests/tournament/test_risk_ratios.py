@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from arena import metrics
-from arena.tournament import risk_ratios
-from arena.tournament.store import table_from_rows
+from arena.tournament.stats import risk_ratios
+from arena.tournament.store.units import table_from_rows
 from tests.tournament.test_growth import row
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from arena.cli import main
 from arena.errors import UserError
-from arena.tournament import comparison_page, report
-from arena.tournament.ratings import leaderboard
-from arena.tournament.run_comparison import compare, flat, names_of, read_board
+from arena.tournament.report import comparison_page, report
+from arena.tournament.report.run_comparison import compare, flat, names_of, read_board
+from arena.tournament.stats.leaderboard import leaderboard
 from tests.tournament.simulated import simulated_results
 
 

@@ -15,19 +15,19 @@ import pytest
 from rich.console import Console
 
 from arena.cli import main
-from arena.config import TournamentConfig
+from arena.config.tournament import TournamentConfig
 from arena.errors import IncompleteRun, UserError
-from arena.tournament import ranking_plan
-from arena.tournament.column_dictionary import ENTRIES, meaning
-from arena.tournament.columns import columns
-from arena.tournament.leaderboard_frame import Leaderboard, leaderboard_html
-from arena.tournament.outcome import rank, write_outcome
-from arena.tournament.plan import Plan, make_plan, resolve_paths
-from arena.tournament.ratings import leaderboard
-from arena.tournament.report_tables import MEASURES
-from arena.tournament.run_folder import create_run
-from arena.tournament.run_result import TournamentRun, load_run
-from arena.tournament.session import play_all
+from arena.tournament.report.column_dictionary import ENTRIES, meaning
+from arena.tournament.report.columns import columns
+from arena.tournament.report.tables import MEASURES
+from arena.tournament.results.leaderboard_frame import Leaderboard, leaderboard_html
+from arena.tournament.results.outcome import rank, write_outcome
+from arena.tournament.results.run_result import TournamentRun, load_run
+from arena.tournament.run.session import play_all
+from arena.tournament.setup import ranking_plan
+from arena.tournament.setup.plan import Plan, make_plan, resolve_paths
+from arena.tournament.stats.leaderboard import leaderboard
+from arena.tournament.store.run_folder import create_run
 from arena.tournament.wording import bps
 from tests.tournament.simulated import simulated_results
 
@@ -418,7 +418,7 @@ def test_what_is_no_run_is_one_sentence(copied: Path, what: str, said: str) -> N
 def test_a_finished_run_is_loaded_without_the_market(finished: tuple[Plan, Path]) -> None:
     program = f"""
 import sys
-from arena.tournament.run_result import load_run
+from arena.tournament.results.run_result import load_run
 heavy = [name for name in ("torch", "pandas", "pyarrow", "matplotlib", "scipy", "ray") if name in sys.modules]
 assert not heavy, heavy
 print(load_run({str(finished[1])!r}))

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from arena.agents.isolated import launch
-from arena.agents.isolated.sandbox import checked_program
-from arena.agents.isolation import Isolation, IsolationUnavailable
-from arena.data.synthetic import SyntheticParams, generate
-from arena.envs.presets import preset
-from arena.tournament.match import Entrant, MatchRules, play
-from arena.tournament.store import table_from_columns
+from arena.agents.sandbox import launch
+from arena.agents.sandbox.bubblewrap import checked_program
+from arena.agents.sandbox.isolation import Isolation, IsolationUnavailable
+from arena.data.synthetic.market import SyntheticParams, generate
+from arena.market.presets import preset
+from arena.tournament.play.match import Entrant, MatchRules, play
+from arena.tournament.store.units import table_from_columns
 from arena.tournament.types import FORFEIT, NOT_IN_DIGEST, OK, Lineup, Unit
 from tests.tournament.saboteurs import SOURCE
 
@@ -110,13 +110,13 @@ def of_the_honest(frame):
 
 
 def processes_of(folder):
-    """Process id -> command of all whose environment names the folder, but for the nursery."""
+    """Process id -> command of all whose environment names the folder, but for the forkserver."""
     found = {}
-    nursery = launch._nurseries[0]._process.pid if launch._nurseries else None
+    forkserver = launch._nurseries[0]._process.pid if launch._nurseries else None
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if f"TMPDIR={folder}".encode() in (path / "environ").read_bytes() and int(path.name) not in (
-                nursery,
+                forkserver,
                 os.getpid(),
             ):
                 found[int(path.name)] = (path / "cmdline").read_bytes()
@@ -194,7 +194,7 @@ def test_a_sandbox_keeps_from_all_the_rest_too(folder, scenarios, name):
 def test_the_processes_of_agents_go_with_a_worker_that_is_killed(folder):
     program = f"""
 import sys, time
-from arena.agents.isolation import Isolation, open_agent
+from arena.agents.sandbox.isolation import Isolation, open_agent
 sys.path.insert(0, "")
 agents = [open_agent("{folder}/saboteurs.py:" + name, {{}}, Isolation("process")) for name in ("Good", "Hangs")]
 for agent in agents:
@@ -206,7 +206,7 @@ time.sleep(1000)
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
-        assert len(processes_of(folder)) == 6, "the worker, its nursery, and two each for the agents"
+        assert len(processes_of(folder)) == 6, "the worker, its forkserver, and two each for the agents"
         os.kill(worker.pid, signal.SIGKILL)
     deadline = time.monotonic() + 30
     while processes_of(folder) and time.monotonic() < deadline:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.tournament.schedule import build_lineups, build_units
+from arena.tournament.schedule.lineups import build_lineups, build_units
 from arena.tournament.types import Lineup
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from arena.tournament.growth import growth_estimates, score_table
-from arena.tournament.progress import Standing
-from arena.tournament.score_sums import ScoreSums
-from arena.tournament.store import table_from_rows
+from arena.tournament.run.progress import Standing
+from arena.tournament.stats.growth import growth_estimates, score_table
+from arena.tournament.stats.score_sums import ScoreSums
+from arena.tournament.store.units import table_from_rows
 from arena.tournament.types import SCHEMA, ResultRow
 
 AGENTS = ("cash", "b", "a", "d", "c")

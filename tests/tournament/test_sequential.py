@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from arena.tournament import sequential
-from arena.tournament.sequential import BETTER, BURN_IN, EQUAL, UNDECIDED, WORSE, Bets
+from arena.tournament.stats import sequential
+from arena.tournament.stats.sequential import BETTER, BURN_IN, EQUAL, UNDECIDED, WORSE, Bets
 
 SD = 0.05  # of a paired difference in log growth
 

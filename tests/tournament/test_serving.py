@@ -10,14 +10,15 @@ import pytest
 import ray
 from rich.console import Console
 
-from arena.config import TournamentConfig
-from arena.forecast import server
+from arena.config.tournament import TournamentConfig
 from arena.forecast.baselines import Drift
-from arena.tournament import forecasts, runner, serving
-from arena.tournament.plan import make_plan
-from arena.tournament.run_folder import create_run
-from arena.tournament.session import play_all
-from arena.tournament.store import compact, digest
+from arena.forecast.serving import server
+from arena.tournament.play import unit_forecasts
+from arena.tournament.run import forecast_server, runner
+from arena.tournament.run.session import play_all
+from arena.tournament.setup.plan import make_plan
+from arena.tournament.store.run_folder import create_run
+from arena.tournament.store.units import compact, digest
 
 pytestmark = [pytest.mark.ray]
 
@@ -129,21 +130,21 @@ def test_workers_take_the_tables_of_bars_from_the_server(tmp_path, bars, monkeyp
     plan = make_plan(config)
     runner.start_ray(config.ray, 1)
     try:
-        served = serving.serve(plan.job, config.ray)
+        served = forecast_server.serve(plan.job, config.ray)
         assert served.server == server.NAME
         assert set(served.tables) == {"persistence", "drift", "persistence+drift"}
-        _, first, context_length, stamps = forecasts.table_request(plan.job.rules.forecast, plan.job.windows)
-        expected = forecasts.build_tables([Drift()], plan.job.windows.bars, first, context_length, stamps)[0]
+        _, first, context_length, stamps = unit_forecasts.table_request(plan.job.rules.forecast, plan.job.windows)
+        expected = unit_forecasts.build_tables([Drift()], plan.job.windows.bars, first, context_length, stamps)[0]
         assert (served.tables["drift"] == expected.numpy()).all()
         health = ray.get(served.actor.health.remote())
         assert (health.tables_asked, health.tables_built) == (3, 3)
 
         calls = []
-        monkeypatch.setattr(forecasts, "build_tables", lambda *asked: calls.append(asked))
-        without = serving.play_served(plan.job, plan.units[0], None, served.tables)
+        monkeypatch.setattr(unit_forecasts, "build_tables", lambda *asked: calls.append(asked))
+        without = forecast_server.play_served(plan.job, plan.units[0], None, served.tables)
         assert not calls, "all tables were given"
         monkeypatch.undo()
-        assert digest(serving.play_served(plan.job, plan.units[0], None, {}).results) == digest(without.results)
+        assert digest(forecast_server.play_served(plan.job, plan.units[0], None, {}).results) == digest(without.results)
     finally:
         ray.shutdown()
 
@@ -153,4 +154,4 @@ def test_no_server_without_followers(tmp_path):
     alone = TournamentConfig.model_validate(
         config.model_dump() | {"agents": [{"agent": "cash"}, {"agent": "momentum"}], "tournament": {}}
     )
-    assert serving.serve(make_plan(alone).job, alone.ray) == (None, None, {})
+    assert forecast_server.serve(make_plan(alone).job, alone.ray) == (None, None, {})

@@ -7,15 +7,15 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from arena.config import TournamentConfig
+from arena.config.tournament import TournamentConfig
 from arena.errors import RunInterrupted, UserError
-from arena.tournament import session
-from arena.tournament.outcome import rank, write_outcome
-from arena.tournament.plan import make_plan, resolve_paths
-from arena.tournament.run_folder import check_same_inputs, create_run, open_run
-from arena.tournament.runner import num_workers, player
-from arena.tournament.session import play_all
-from arena.tournament.store import (
+from arena.tournament.results.outcome import rank, write_outcome
+from arena.tournament.run import session
+from arena.tournament.run.runner import num_workers, player
+from arena.tournament.run.session import play_all
+from arena.tournament.setup.plan import make_plan, resolve_paths
+from arena.tournament.store.run_folder import check_same_inputs, create_run, open_run
+from arena.tournament.store.units import (
     compact,
     digest,
     finished_units,

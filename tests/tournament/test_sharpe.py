@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from arena import metrics
-from arena.tournament import sharpe
+from arena.tournament.stats import sharpe
 
 
 def path(num: int = 500, seed: int = 0) -> np.ndarray:

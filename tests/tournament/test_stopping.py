@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from arena.config import TournamentConfig
-from arena.tournament.formats import Fixed
-from arena.tournament.growth import score_table
-from arena.tournament.job import play_unit
-from arena.tournament.outcome import rank, write_outcome
-from arena.tournament.pairwise import paired_leads
-from arena.tournament.plan import make_plan
-from arena.tournament.run_folder import create_run
-from arena.tournament.schedule import build_lineups, build_units
-from arena.tournament.sequential import decide
-from arena.tournament.session import play_all
-from arena.tournament.stopping import Finding, StopRule, Watch, sentences
-from arena.tournament.store import write_paths, write_unit
+from arena.config.tournament import TournamentConfig
+from arena.tournament.play.job import play_unit
+from arena.tournament.results.outcome import rank, write_outcome
+from arena.tournament.run.session import play_all
+from arena.tournament.schedule.formats import Fixed
+from arena.tournament.schedule.lineups import build_lineups, build_units
+from arena.tournament.setup.plan import make_plan
+from arena.tournament.setup.stopping import Finding, StopRule, Watch, sentences
+from arena.tournament.stats.growth import score_table
+from arena.tournament.stats.pairwise import paired_leads
+from arena.tournament.stats.sequential import decide
+from arena.tournament.store.run_folder import create_run
+from arena.tournament.store.units import write_paths, write_unit
 from tests.tournament.test_formats import rows
 
 SKILL = {"cash": 0.0, "good": 0.2, "same": 0.198, "bad": -0.2}

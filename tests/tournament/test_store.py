@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from arena.tournament import sampling, store
-from arena.tournament.digest import digest
-from arena.tournament.schedule import build_lineups, build_units
+from arena.tournament.schedule import sampling
+from arena.tournament.schedule.lineups import build_lineups, build_units
+from arena.tournament.store import units as store
+from arena.tournament.store.digest import digest
 from arena.tournament.types import (
     KEY,
     MARKET_SCHEMA,

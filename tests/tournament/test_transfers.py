@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from arena.data.synthetic import SyntheticParams, generate
-from arena.envs.impact import average_impact, temporary_impact
-from arena.envs.presets import preset
-from arena.envs.types import Quotes
-from arena.tournament.collusion import flagged_pairs, fold_transfers, mean_costs, transfer_table
-from arena.tournament.match import Entrant, MatchRules, play
-from arena.tournament.store import table_from_columns
-from arena.tournament.transfers import moved_by
+from arena.data.synthetic.market import SyntheticParams, generate
+from arena.market.impact import average_impact, temporary_impact
+from arena.market.presets import preset
+from arena.market.types import Quotes
+from arena.tournament.play.match import Entrant, MatchRules, play
+from arena.tournament.play.transfers import moved_by
+from arena.tournament.stats.collusion import flagged_pairs, fold_transfers, mean_costs, transfer_table
+from arena.tournament.store.units import table_from_columns
 from arena.tournament.types import TRANSFER_SCHEMA, Lineup, Unit
 
 NUM_SCENARIOS = 24

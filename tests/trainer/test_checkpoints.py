@@ -3,8 +3,8 @@
 import pytest
 
 from arena.errors import UserError
-from arena.trainer import checkpoints
-from arena.trainer.checkpoints import TrainingState
+from arena.rl.app import checkpoints
+from arena.rl.app.checkpoints import TrainingState
 
 
 def write(content):

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from arena.errors import UserError
-from arena.trainer.config import TrainConfig, dump_train_config, load_train_config, make_train_config, parse_flags
+from arena.rl.app.config import TrainConfig, dump_train_config, load_train_config, make_train_config, parse_flags
 
 
 def written(tmp_path, text):

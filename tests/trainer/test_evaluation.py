@@ -2,15 +2,15 @@
 
 import pytest
 
-from arena.agents.network import AssetPolicy
-from arena.config import SCRIPTED_FIELD
-from arena.data.seeds import SEED_RANGES
+from arena.agents.policies.network import AssetPolicy
+from arena.config.tournament import SCRIPTED_FIELD
+from arena.data.synthetic.seeds import SEED_RANGES
 from arena.errors import UserError
-from arena.tournament.plan import make_plan
-from arena.trainer.config import EvaluationConfig
-from arena.trainer.evaluation import LEARNER, evaluate, evaluation_tournament, training_data
-from arena.training.export import export_policy
-from arena.training.registration import policy_manifest
+from arena.rl.app.config import EvaluationConfig
+from arena.rl.app.evaluation import LEARNER, evaluate, evaluation_tournament, training_data
+from arena.rl.rllib.export import export_policy
+from arena.rl.rllib.registration import policy_manifest
+from arena.tournament.setup.plan import make_plan
 
 ENV = {"synthetic": {"num_assets": 3, "num_bars": 70, "signal_ic": 0.2}, "warmup": 64}
 

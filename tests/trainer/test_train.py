@@ -17,13 +17,13 @@ import torch
 
 from arena.cli import main
 from arena.errors import IncompleteTraining, UserError
-from arena.trainer.config import EvaluationConfig, load_train_config
-from arena.trainer.evaluation import evaluate, evaluation_tournament
-from arena.trainer.loop import algorithm_config, lacking_room
-from arena.trainer.record import EVALUATIONS, PROGRESS, Record, read_rows
-from arena.trainer.run import load_training
-from arena.trainer.train import resume_training
-from arena.trainer.train import train as train_by_call
+from arena.rl.app.config import EvaluationConfig, load_train_config
+from arena.rl.app.evaluation import evaluate, evaluation_tournament
+from arena.rl.app.loop import algorithm_config, lacking_room
+from arena.rl.app.record import EVALUATIONS, PROGRESS, Record, read_rows
+from arena.rl.app.run import load_training
+from arena.rl.app.train import resume_training
+from arena.rl.app.train import train as train_by_call
 
 pytestmark = [pytest.mark.ray]
 

@@ -4,12 +4,12 @@ import pyarrow as pa
 import pytest
 
 from arena.cli import main
-from arena.config import SCRIPTED_FIELD, AgentConfig, DataConfig, TournamentConfig
-from arena.tournament.comparison import paired_differences
-from arena.tournament.growth import growth_estimates, score_table
-from arena.tournament.job import play_unit
-from arena.tournament.plan import make_plan
-from arena.trainer.record import EVALUATIONS, PROGRESS, read_rows
+from arena.config.tournament import SCRIPTED_FIELD, AgentConfig, DataConfig, TournamentConfig
+from arena.rl.app.record import EVALUATIONS, PROGRESS, read_rows
+from arena.tournament.play.job import play_unit
+from arena.tournament.setup.plan import make_plan
+from arena.tournament.stats.comparison import paired_differences
+from arena.tournament.stats.growth import growth_estimates, score_table
 
 TRAINED = AgentConfig(agent="trained")
 

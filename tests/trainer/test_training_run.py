@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from arena.errors import UserError
-from arena.trainer.interruption import stop_requests
-from arena.trainer.run import TrainingRun, load_training
+from arena.rl.app.interruption import stop_requests
+from arena.rl.app.run import TrainingRun, load_training
 
 FIELD = {"cash": 0.0, "momentum": 0.001}
 

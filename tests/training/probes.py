@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from arena.training.types import EnvStep
+from arena.rl.types import EnvStep
 
 
 class Probe:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from arena.training.rllib_config import make_rllib_config
+from arena.rl.rllib.config_file import make_rllib_config
 
 AGENTS, ASSETS, EPISODE, MARKETS, STEPS = 2, 2, 6, 8, 4
 SYNTHETIC = {"num_assets": ASSETS, "num_bars": 60 + EPISODE}

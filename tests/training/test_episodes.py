@@ -2,8 +2,8 @@
 
 import torch
 
-from arena.training.episodes import follow, none_running
-from arena.training.types import Rollout
+from arena.rl.ppo.episodes import follow, none_running
+from arena.rl.types import Rollout
 
 STEPS, MARKETS, AGENTS = 40, 5, 3
 

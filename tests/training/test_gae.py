@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from arena.training.gae import gae, next_values
+from arena.rl.ppo.gae import gae, next_values
 
 STEPS, MARKETS, AGENTS = 9, 4, 3
 SHAPE = (STEPS, MARKETS, AGENTS)

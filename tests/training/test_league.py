@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from arena.tournament.league_ratings import rate_players
-from arena.training.league import League, LeagueParams, sampling_weights, thinned
-from arena.training.opponents import Opponent, SinglePrecision, load_opponent, opponent_names
-from arena.training.outcomes import LEARNER, Outcome, Scoreboard, add_up, against
-from arena.training.pool import Pool
+from arena.rl.league.league import League, LeagueParams, sampling_weights, thinned
+from arena.rl.league.opponents import Opponent, SinglePrecision, load_opponent, opponent_names
+from arena.rl.league.outcomes import LEARNER, Outcome, Scoreboard, add_up, against
+from arena.rl.league.pool import Pool
+from arena.tournament.stats.league_ratings import rate_players
 
 PARAMS = LeagueParams(scripted=("cash", "momentum", "fader"), max_snapshots=4, num_exploiters=1)
 

@@ -7,12 +7,12 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from rllib_setup import AGENTS, EPISODE, MARKETS, STEPS, SYNTHETIC, assert_same, stock_config, tensor_config
 
-from arena.agents.policy import load_policy
-from arena.tournament.league_ratings import rate_players
-from arena.training.frozen_module import add_snapshot_module
-from arena.training.league import League, LeagueParams
-from arena.training.league_driver import league_step, push, seat_league, seat_module, trained_network
-from arena.training.outcomes import LEARNER, against
+from arena.agents.policies.policy import load_policy
+from arena.rl.app.league_driver import league_step, push, seat_league, seat_module, trained_network
+from arena.rl.league.league import League, LeagueParams
+from arena.rl.league.outcomes import LEARNER, against
+from arena.rl.rllib.frozen_module import add_snapshot_module
+from arena.tournament.stats.league_ratings import rate_players
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from arena.training import gaussian
-from arena.training.loss import Batch, LossParams, ppo_loss, standardise
+from arena.rl.ppo import gaussian
+from arena.rl.ppo.loss import Batch, LossParams, ppo_loss, standardise
 
 ROWS, ASSETS = 50, 3
 

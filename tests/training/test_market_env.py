@@ -3,19 +3,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from arena.agents.policy import policy_obs, target_weights
+from arena.agents.policies.policy import policy_obs, target_weights
 from arena.agents.registry import make_agent
-from arena.data.seeds import SEED_RANGES
-from arena.data.synthetic_params import SyntheticParams
-from arena.envs.observation import layout
-from arena.envs.presets import preset
-from arena.envs.vector import VectorMarket
-from arena.training import windows
-from arena.training.market_env import Domain, EnvParams, MarketEnv
-from arena.training.outcomes import LEARNER, against
-from arena.training.rewards import RewardParams
-from arena.training.rollout import allocate, begin, collect
-from arena.training.windows import SyntheticSource
+from arena.data.synthetic.params import SyntheticParams
+from arena.data.synthetic.seeds import SEED_RANGES
+from arena.market.observation import layout
+from arena.market.presets import preset
+from arena.market.vector import VectorMarket
+from arena.rl import windows
+from arena.rl.league.outcomes import LEARNER, against
+from arena.rl.market_env import Domain, EnvParams, MarketEnv
+from arena.rl.ppo.rollout import allocate, begin, collect
+from arena.rl.rewards import RewardParams
+from arena.rl.windows import SyntheticSource
 
 ASSETS, WARMUP, EPISODE = 3, 30, 6
 MARKET = preset("sqrt")

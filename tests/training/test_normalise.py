@@ -2,8 +2,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.agents.network import Normaliser
-from arena.training.normalise import Moments, batch_moments, merge, update_moments
+from arena.agents.policies.network import Normaliser
+from arena.rl.ppo.normalize import Moments, batch_moments, merge, update_moments
 
 
 def rows(count, features, seed=0):

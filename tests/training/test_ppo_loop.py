@@ -5,9 +5,9 @@ import pytest
 import torch
 from probes import Delayed, Endless, TwoStates, ValueOnly
 
-from arena.agents.network import MlpPolicy
-from arena.training.loss import LossParams
-from arena.training.ppo_loop import PpoParams, PpoTrainer, scheduled
+from arena.agents.policies.network import MlpPolicy
+from arena.rl.ppo.loss import LossParams
+from arena.rl.ppo.ppo_loop import PpoParams, PpoTrainer, scheduled
 
 PARAMS = PpoParams(
     rollout_length=16,

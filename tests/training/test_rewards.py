@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from arena.metrics import max_drawdown, utility
-from arena.training.rewards import RewardParams, begin_episode, differential_sharpe, step_reward
+from arena.rl.rewards import RewardParams, begin_episode, differential_sharpe, step_reward
 
 STEPS = 40
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from ray.rllib.algorithms.sac import SACConfig
 
-from arena.training.algorithm import TensorPPOConfig
-from arena.training.rl_module import ArenaRLModule, make_network, module_spec
-from arena.training.rllib_config import make_rllib_config, read_rllib_config
+from arena.rl.rllib.algorithm import TensorPPOConfig
+from arena.rl.rllib.config_file import make_rllib_config, read_rllib_config
+from arena.rl.rllib.rl_module import ArenaRLModule, make_network, module_spec
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
 

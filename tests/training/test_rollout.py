@@ -1,8 +1,8 @@
 import torch
 
-from arena.training import gaussian
-from arena.training.rollout import allocate, begin, collect, drain
-from arena.training.types import EnvStep
+from arena.rl.ppo import gaussian
+from arena.rl.ppo.rollout import allocate, begin, collect, drain
+from arena.rl.types import EnvStep
 
 STEPS = 7
 

@@ -8,13 +8,13 @@ import ray
 import torch
 from scipy import stats
 
-from arena.data.seeds import scenario_seeds
-from arena.data.synthetic import generate
-from arena.data.synthetic_params import SyntheticParams
-from arena.envs.presets import preset
-from arena.training.market_env import EnvParams, MarketEnv
-from arena.training.rewards import RewardParams
-from arena.training.rllib_config import make_rllib_config
+from arena.data.synthetic.market import generate
+from arena.data.synthetic.params import SyntheticParams
+from arena.data.synthetic.seeds import scenario_seeds
+from arena.market.presets import preset
+from arena.rl.market_env import EnvParams, MarketEnv
+from arena.rl.rewards import RewardParams
+from arena.rl.rllib.config_file import make_rllib_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 

@@ -25,18 +25,18 @@ from rllib_setup import (
     weights,
 )
 
-from arena.data.synthetic import generate
-from arena.data.synthetic_params import SyntheticParams
+from arena.data.synthetic.market import generate
+from arena.data.synthetic.params import SyntheticParams
 from arena.envs.parallel import ArenaParallelEnv
-from arena.envs.presets import preset
 from arena.envs.rllib import ArenaRllibEnv
-from arena.training.experience import columns, join
-from arena.training.gae import gae
-from arena.training.loss import LossParams, ppo_loss
-from arena.training.market_env import EnvParams, MarketEnv
-from arena.training.ppo_loop import make_batch
-from arena.training.rewards import RewardParams
-from arena.training.tensor_runner import TensorEnvRunner
+from arena.market.presets import preset
+from arena.rl.market_env import EnvParams, MarketEnv
+from arena.rl.ppo.gae import gae
+from arena.rl.ppo.loss import LossParams, ppo_loss
+from arena.rl.ppo.ppo_loop import make_batch
+from arena.rl.rewards import RewardParams
+from arena.rl.rllib.experience import columns, join
+from arena.rl.rllib.tensor_runner import TensorEnvRunner
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 

@@ -10,8 +10,8 @@ import yaml
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.tune.registry import register_env
 
-from arena.training.registration import make_tensor_market
-from arena.training.tuning import finite, grid, run_grid, tune_settings
+from arena.rl.rllib.registration import make_tensor_market
+from arena.rl.rllib.tuning import finite, grid, run_grid, tune_settings
 
 pytestmark = [pytest.mark.ray]
 

@@ -13,12 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.envs.types import ImpactMode
-from arena.verification.equilibrium import Equilibrium, best_response_gains, nash_conv, play
-from arena.verification.games import Game, price_risk
-from arena.verification.replay import bare_rules, flat_quotes, half_life
-from arena.verification.solutions import PROBLEMS, solve, solve_folder
-from arena.verification.truth import Entry, TruthError
+from arena.market.types import ImpactMode
+from tools.verify.equilibrium import Equilibrium, best_response_gains, nash_conv, play
+from tools.verify.games import Game, price_risk
+from tools.verify.replay import bare_rules, flat_quotes, half_life
+from tools.verify.solutions import PROBLEMS, solve, solve_folder
+from tools.verify.truth import Entry, TruthError
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "solve_game.py"
 WriteFolder = Callable[..., Path]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from arena.verification.checks import Check, compare, summary
-from arena.verification.folder import REPLAYS, verify_folder
-from arena.verification.quadratic import minimise
-from arena.verification.truth import Entry, TruthError
+from tools.verify.checks import Check, compare, summary
+from tools.verify.folder import REPLAYS, verify_folder
+from tools.verify.quadratic import minimise
+from tools.verify.truth import Entry, TruthError
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "verify_physics.py"
 WriteFolder = Callable[..., Path]

@@ -1,0 +1,1 @@
+"""Trained policies, and Python objects, as agents."""

@@ -1,0 +1,1 @@
+"""Scripted agents and what they are made of."""

@@ -1,1 +1,0 @@
-"""What the benchmark scripts measure; nothing of the library needs it."""

@@ -1,0 +1,1 @@
+"""How good a forecaster is, and how the embedded one is trained."""

@@ -1,0 +1,1 @@
+"""Checkpoints to files that need torch alone, and how close they are to their model."""

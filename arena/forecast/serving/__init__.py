@@ -1,0 +1,1 @@
+"""Forecasters for many callers: batches, caches, a Ray actor."""

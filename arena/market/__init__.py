@@ -1,0 +1,1 @@
+"""The rules of the market on tensors [B, N, A]; torch only."""

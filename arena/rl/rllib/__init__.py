@@ -1,0 +1,1 @@
+"""The market and the policies as RLlib knows them."""

@@ -1,0 +1,1 @@
+"""A unit of matches, from its scenarios to its rows."""

@@ -1,0 +1,1 @@
+"""Tables, charts and pages. Nothing is computed here that a ranking depends on."""
