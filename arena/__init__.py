@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, Any
 
 from arena import old_names
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 if TYPE_CHECKING:
     from arena import errors
