@@ -207,3 +207,17 @@ def test_a_run_without_its_agents_is_not_continued(tmp_path):
     saved_object._in_memory.clear()
     with pytest.raises(UserError, match=r"'guarded' was an object in the memory of another process.*Start a new run\."):
         arena.resume_tournament(kept.path, quiet=True)
+
+
+def test_a_copy_of_a_run_has_its_agents(field, played, tmp_path):
+    """The copy alone is enough: to open the results, and to continue on another machine."""
+    mirror = (tmp_path / "mirror").as_uri()
+    local = run(field, tmp_path / "here", mirror=mirror).path
+    shutil.rmtree(tmp_path / "here")
+    for name in ("leaderboard.json", "results.parquet"):
+        (tmp_path / "mirror" / local.name / name).unlink()
+    next((tmp_path / "mirror" / local.name / "units").iterdir()).unlink()
+    whole = arena.resume_tournament(f"{mirror}/{local.name}", out=tmp_path / "there", workers=0, quiet=True)
+    assert whole.path.parent == tmp_path / "there"
+    assert whole.fingerprint == played.fingerprint
+    assert arena.load_run(whole.path).fingerprint == played.fingerprint
