@@ -11,7 +11,7 @@ from arena.tournament.report.columns import RANK, columns
 from arena.tournament.wording import rank_interval
 
 TEXT = ("agent", "flag")  # columns of words; in all others an empty cell is NaN
-CELL = 'style="text-align: right"'
+CELL = 'style="text-align: right; white-space: nowrap"'
 
 
 def frame(entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
