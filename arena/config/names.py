@@ -7,7 +7,7 @@ from typing import Literal
 from arena.errors import UserError
 
 ConfigKind = Literal["train", "tournament", "market", "forecast"]
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # of an installed package, of a checkout
 
 
