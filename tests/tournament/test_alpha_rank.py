@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arena.tournament.stats.alpha_rank import ALPHAS, SETTLED, alpha_rank, sweep
+from arena.tournament.stats.cycles import ALPHAS, SETTLED, alpha_rank, sweep
 
 CYCLE = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
 

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from arena.tournament.stats.confidence_set import model_confidence_set
 from arena.tournament.stats.growth import Scores
+from arena.tournament.stats.pairwise import model_confidence_set
 
 NAMES = ("a", "b", "c", "d")
 

@@ -12,7 +12,7 @@ from arena import metrics
 from arena.cli import main
 from arena.tournament.report import lines
 from arena.tournament.report.run_comparison import read_board
-from arena.tournament.stats import continuous, growth, sharpe
+from arena.tournament.stats import continuous, ratios
 from arena.tournament.store.units import table_from_columns, table_from_rows
 from arena.tournament.types import FORFEIT, OK, PATH_SCHEMA
 from tests.tournament.test_growth import row
@@ -68,9 +68,9 @@ def test_the_path_has_the_numbers_of_its_returns() -> None:
     for agent in ("a0", "a2"):
         flat = returns[agent].ravel()
         of, nav = found["agents"][agent], torch.from_numpy(np.append(1, (1 + flat).cumprod()))
-        pooled = growth.pooled_sharpe(result_rows(returns), agent, 252, "window")
+        pooled = ratios.pooled_sharpe(result_rows(returns), agent, 252, "window")
         assert of["sharpe"] == pytest.approx(pooled.value, rel=STORED_TOLERANCE), "one path or a pool: the same steps"
-        assert of["psr"] == pytest.approx(sharpe.probabilistic_sharpe(flat), rel=STORED_TOLERANCE)
+        assert of["psr"] == pytest.approx(ratios.probabilistic_sharpe(flat), rel=STORED_TOLERANCE)
         assert of["calmar"] == pytest.approx(float(metrics.calmar(nav, 252)), rel=STORED_TOLERANCE)
         assert of["max_drawdown"] == pytest.approx(float(metrics.max_drawdown(nav)), rel=STORED_TOLERANCE)
         assert of["sortino"] == pytest.approx(float(metrics.sortino(torch.from_numpy(flat), 252)), rel=STORED_TOLERANCE)
@@ -109,8 +109,8 @@ def test_the_field_deflates() -> None:
     best = many["agents"]["a2"]
     assert many["luck"] > 0
     assert best["dsr"] < best["psr"]
-    ratios = [sharpe.sharpe_ratio(each.ravel()) for agent, each in field(12).items() if agent != "cash"]
-    expected = sharpe.deflated_sharpe(field(12)["a2"].ravel(), float(np.var(ratios, ddof=1)), 12)
+    shown = [ratios.sharpe_ratio(each.ravel()) for agent, each in field(12).items() if agent != "cash"]
+    expected = ratios.deflated_sharpe(field(12)["a2"].ravel(), float(np.var(shown, ddof=1)), 12)
     assert best["dsr"] == pytest.approx(expected, abs=STORED_TOLERANCE)
 
 

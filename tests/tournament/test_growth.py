@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from arena import metrics
-from arena.tournament.stats import growth
+from arena.tournament.stats import growth, ratios
 from arena.tournament.store.units import table_from_rows
 from arena.tournament.types import SCHEMA, ResultRow
 
@@ -69,9 +69,9 @@ def sharpe_rows(returns: np.ndarray) -> pa.Table:
 def test_pooled_sharpe_is_the_sharpe_of_all_steps() -> None:
     returns = np.random.default_rng(15).normal(0.001, 0.01, (60, 40))
     expected = metrics.sharpe(torch.from_numpy(returns.reshape(-1)), 252)
-    assert growth.pooled_sharpe(sharpe_rows(returns), "a", 252, "seed").value == pytest.approx(float(expected))
-    assert np.isnan(growth.pooled_sharpe(sharpe_rows(np.zeros((60, 40))), "a", 252, "seed").value)
-    assert growth.pooled_sharpe(sharpe_rows(returns[:20]), "a", 252, "seed").low is None
+    assert ratios.pooled_sharpe(sharpe_rows(returns), "a", 252, "seed").value == pytest.approx(float(expected))
+    assert np.isnan(ratios.pooled_sharpe(sharpe_rows(np.zeros((60, 40))), "a", 252, "seed").value)
+    assert ratios.pooled_sharpe(sharpe_rows(returns[:20]), "a", 252, "seed").low is None
 
 
 def test_pooled_sharpe_interval_covers_where_steps_are_dependent() -> None:
@@ -81,7 +81,7 @@ def test_pooled_sharpe_interval_covers_where_steps_are_dependent() -> None:
     covered = naive = 0
     for _ in range(300):
         returns = 0.05 + 0.3 * generator.normal(size=(100, 1)) + generator.normal(size=(100, 30))
-        estimate = growth.pooled_sharpe(sharpe_rows(returns), "a", 1, "seed")
+        estimate = ratios.pooled_sharpe(sharpe_rows(returns), "a", 1, "seed")
         covered += estimate.low <= truth <= estimate.high
         naive += abs(estimate.value - truth) <= 1.96 / np.sqrt(returns.size)
     assert 0.91 < covered / 300 < 0.98  # standard error 1.3 points

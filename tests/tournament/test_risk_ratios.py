@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from arena import metrics
-from arena.tournament.stats import risk_ratios
+from arena.tournament.stats import ratios
 from arena.tournament.store.units import table_from_rows
 from tests.tournament.test_growth import row
 
@@ -34,11 +34,11 @@ def rows_of(returns: np.ndarray) -> pa.Table:
 def test_pooled_sortino_is_that_of_all_steps() -> None:
     returns = np.random.default_rng(0).normal(0.001, 0.01, (60, 40))
     expected = float(metrics.sortino(torch.from_numpy(returns.reshape(-1)), 252))
-    found = risk_ratios.pooled_sortino(rows_of(returns), "a", 252, "seed")
+    found = ratios.pooled_sortino(rows_of(returns), "a", 252, "seed")
     assert found.value == pytest.approx(expected)
     assert found.low < expected < found.high
-    assert risk_ratios.pooled_sortino(rows_of(returns[:20]), "a", 252, "seed").low is None
-    assert math.isnan(risk_ratios.pooled_sortino(rows_of(np.abs(returns)), "a", 252, "seed").value)
+    assert ratios.pooled_sortino(rows_of(returns[:20]), "a", 252, "seed").low is None
+    assert math.isnan(ratios.pooled_sortino(rows_of(np.abs(returns)), "a", 252, "seed").value)
 
 
 def test_sortino_interval_covers_where_steps_are_dependent() -> None:
@@ -49,7 +49,7 @@ def test_sortino_interval_covers_where_steps_are_dependent() -> None:
     covered = 0
     for _ in range(300):
         returns = 0.05 + 0.3 * generator.normal(size=(100, 1)) + generator.normal(size=(100, 30))
-        found = risk_ratios.pooled_sortino(rows_of(1e-3 * returns), "a", 1, "seed")
+        found = ratios.pooled_sortino(rows_of(1e-3 * returns), "a", 1, "seed")
         covered += found.low <= truth <= found.high
     assert 0.91 < covered / 300 < 0.98
 
@@ -58,7 +58,7 @@ def test_calmar_is_the_median_of_the_games() -> None:
     returns = np.random.default_rng(2).normal(0.0005, 0.01, (31, 50))
     nav = torch.from_numpy(np.concatenate([np.ones((31, 1)), (1 + returns).cumprod(1)], 1))
     expected = float(np.median(metrics.calmar(nav, 252).numpy()))
-    assert risk_ratios.median_calmar(rows_of(returns), "a", 252) == pytest.approx(expected)
+    assert ratios.median_calmar(rows_of(returns), "a", 252) == pytest.approx(expected)
 
 
 def test_calmar_where_nothing_or_everything_was_lost() -> None:
@@ -67,7 +67,7 @@ def test_calmar_where_nothing_or_everything_was_lost() -> None:
             row(scenario=index, agent="a", final_nav=final, max_drawdown=deepest, num_steps=steps)
             for index, (final, deepest, steps) in enumerate(games)
         )
-        return risk_ratios.median_calmar(table_from_rows(rows), "a", 252)
+        return ratios.median_calmar(table_from_rows(rows), "a", 252)
 
     assert math.isnan(calmar((1.0, 0.0, 63))), "cash"
     assert calmar((0.0, 1.0, 0)) == -1, "a forfeit has no step"

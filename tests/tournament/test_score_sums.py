@@ -7,8 +7,7 @@ import pyarrow as pa
 import pytest
 
 from arena.tournament.run.progress import Standing
-from arena.tournament.stats.growth import growth_estimates, score_table
-from arena.tournament.stats.score_sums import ScoreSums
+from arena.tournament.stats.growth import ScoreSums, growth_estimates, score_table
 from arena.tournament.store.units import table_from_rows
 from arena.tournament.types import SCHEMA, ResultRow
 

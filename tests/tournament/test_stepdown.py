@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arena.tournament.stats.stepdown import draws, stepdown_p_values
+from arena.tournament.stats.paired_tests import draws, stepdown_p_values
 
 
 def pairs_of(values: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ def test_it_is_the_obvious_loop(missing: bool) -> None:
 def test_the_blocks_of_draws_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = np.random.default_rng(3).normal(0.1, 1, (50, 5))
     whole = stepdown_p_values(sample, np.random.default_rng(4), 300)
-    monkeypatch.setattr("arena.tournament.stats.stepdown.BLOCK", 50 * 7)
+    monkeypatch.setattr("arena.tournament.stats.paired_tests.BLOCK", 50 * 7)
     np.testing.assert_array_equal(stepdown_p_values(sample, np.random.default_rng(4), 300), whole)
 
 

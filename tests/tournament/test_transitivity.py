@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from arena.tournament.stats.cycles import transitivity, win_leads
 from arena.tournament.stats.games import Matches, fold_matches
-from arena.tournament.stats.transitivity import transitivity, win_leads
 from tests.tournament.simulated import simulated_results
 
 EDGE = {"a": 0.03, "b": 0.01, "cash": 0.0, "d": -0.02}

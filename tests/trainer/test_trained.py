@@ -8,8 +8,8 @@ from arena.config.tournament import SCRIPTED_FIELD, AgentConfig, DataConfig, Tou
 from arena.rl.app.record import EVALUATIONS, PROGRESS, read_rows
 from arena.tournament.play.job import play_unit
 from arena.tournament.setup.plan import make_plan
-from arena.tournament.stats.comparison import paired_differences
 from arena.tournament.stats.growth import growth_estimates, score_table
+from arena.tournament.stats.paired_tests import paired_differences
 
 TRAINED = AgentConfig(agent="trained")
 

@@ -10,7 +10,7 @@ from arena.rl.league.league import League, LeagueParams, sampling_weights, thinn
 from arena.rl.league.opponents import Opponent, SinglePrecision, load_opponent, opponent_names
 from arena.rl.league.outcomes import LEARNER, Outcome, Scoreboard, add_up, against
 from arena.rl.league.pool import Pool
-from arena.tournament.stats.league_ratings import rate_players
+from arena.tournament.stats.ratings import rate_players
 
 PARAMS = LeagueParams(scripted=("cash", "momentum", "fader"), max_snapshots=4, num_exploiters=1)
 

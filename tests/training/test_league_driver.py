@@ -12,7 +12,7 @@ from arena.rl.app.league_driver import league_step, push, seat_league, seat_modu
 from arena.rl.league.league import League, LeagueParams
 from arena.rl.league.outcomes import LEARNER, against
 from arena.rl.rllib.frozen_module import add_snapshot_module
-from arena.tournament.stats.league_ratings import rate_players
+from arena.tournament.stats.ratings import rate_players
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from arena.tournament.stats import alpha_rank, plackett_luce, sharpe
+from arena.tournament.stats import cycles, plackett_luce, ratios
 from tools.verify.checks import Check, compare
 from tools.verify.truth import Entry, TruthError
 
@@ -29,17 +29,17 @@ def _sharpe(truth: Entry) -> Iterator[Check]:
     returns = truth.tensor("returns", (-1,)).numpy()
     num_trials, variance = int(truth.number("n_trials")), truth.number("var_of_trial_sharpes")
     values = {
-        "sharpe_per_period": sharpe.sharpe_ratio(returns),
+        "sharpe_per_period": ratios.sharpe_ratio(returns),
         "skew_biased": float(stats.skew(returns)),
         "kurtosis_pearson": float(stats.kurtosis(returns, fisher=False)),
-        "expected_max_sharpe": sharpe.expected_max_sharpe(variance, num_trials),
-        "dsr": sharpe.deflated_sharpe(returns, variance, num_trials),
+        "expected_max_sharpe": ratios.expected_max_sharpe(variance, num_trials),
+        "dsr": ratios.deflated_sharpe(returns, variance, num_trials),
     }
     for key in truth:
         if found := re.fullmatch(r"psr_vs_(\d+(?:p\d+)?)", key):  # psr_vs_0p02 is against a ratio of 0.02
-            values[key] = sharpe.probabilistic_sharpe(returns, _decimal(found[1]))
+            values[key] = ratios.probabilistic_sharpe(returns, _decimal(found[1]))
         elif found := re.fullmatch(r"min_track_record_length_(\d+)", key):
-            values[key] = sharpe.min_track_record_length(returns, confidence=float(f"0.{found[1]}"))
+            values[key] = ratios.min_track_record_length(returns, confidence=float(f"0.{found[1]}"))
     for key, value in values.items():
         yield compare(f"g.{key}", value, truth.number(key))
 
@@ -64,9 +64,9 @@ def _alpha_rank(truth: Entry) -> Iterator[Check]:
                 raise TruthError(f"{truth.where} has payoffs {key!r} without a result")
             continue
         payoff = truth.tensor(found[1], (-1, -1)).numpy()
-        mass = alpha_rank.alpha_rank(payoff, _decimal(found[2]), int(found[3] or alpha_rank.POPULATION))
+        mass = cycles.alpha_rank(payoff, _decimal(found[2]), int(found[3] or cycles.POPULATION))
         expected = truth.tensor(key, (len(payoff),))
-        yield compare(f"g.alpha_rank.{key}", torch.from_numpy(mass), expected, scale=UNIT_SUM)
+        yield compare(f"g.cycles.{key}", torch.from_numpy(mass), expected, scale=UNIT_SUM)
 
 
 def _decimal(text: str) -> float:

@@ -13,8 +13,8 @@ from arena.errors import UserError
 from arena.rl.app.config import EvaluationConfig
 from arena.tournament.play.job import play_unit
 from arena.tournament.setup.plan import make_plan, resolve_paths
-from arena.tournament.stats.comparison import paired_differences
 from arena.tournament.stats.growth import Estimate, growth_estimates, score_table
+from arena.tournament.stats.paired_tests import paired_differences
 
 LEARNER = "learner"  # the policy's name in the tournament
 

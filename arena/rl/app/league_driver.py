@@ -60,7 +60,7 @@ def league_step(
 ) -> dict[str, float]:
     """After an iteration: record who won, take snapshots when due, weigh the pool anew, save; numbers to log.
 
-    rate  fits ratings (arena.tournament.stats.league_ratings.rate_players); None: no ratings
+    rate  fits ratings (arena.tournament.stats.ratings.rate_players); None: no ratings
     """
     league.record(algorithm.drain_outcomes())
     numbers = _describe(league) | {"exploiters_restarted": 0.0}

@@ -143,7 +143,7 @@ class Training:
             row |= {prefix + name: float(found[key]) for key, name in LEARNED.items() if key in found}
         if league is not None:
             from arena.rl.app.league_driver import league_step
-            from arena.tournament.stats.league_ratings import rate_players
+            from arena.tournament.stats.ratings import rate_players
 
             numbers = league_step(algorithm, league, iteration, row["env_steps"], rate_players)
             row |= {f"league/{name}": value for name, value in numbers.items()}

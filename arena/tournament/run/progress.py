@@ -10,8 +10,7 @@ from arena.monitor import metrics
 from arena.tournament.run.metering import count_unit
 from arena.tournament.run.notebook import NotebookLive, in_notebook
 from arena.tournament.stats import growth
-from arena.tournament.stats.growth import ScenarioKind
-from arena.tournament.stats.score_sums import ScoreSums
+from arena.tournament.stats.growth import ScenarioKind, ScoreSums
 from arena.tournament.wording import bps, half_width
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from arena import metrics
-from arena.tournament.stats import sharpe
+from arena.tournament.stats import ratios
 from arena.tournament.stats.curves import games_of, thinned
 from arena.tournament.stats.growth import CONFIDENCE, Floats
 from arena.tournament.types import OK
@@ -79,16 +79,16 @@ def summary(
         return {"reason": kept + (" (raise tournament.paths_mb)" if NOT_KEPT in missing.values() else "")}
     safe = chains.get(cash, np.zeros(1))
     above = {name: returns - safe for name, returns in chains.items()}
-    ratios = [ratio for returns in above.values() if not math.isnan(ratio := sharpe.sharpe_ratio(returns))]
-    num_trials = max(1, len(ratios) + len(missing))
-    variance = float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
+    known = [ratio for returns in above.values() if not math.isnan(ratio := ratios.sharpe_ratio(returns))]
+    num_trials = max(1, len(known) + len(missing))
+    variance = float(np.var(known, ddof=1)) if len(known) > 1 else 0.0
     return {
         "reason": None,
         "windows": len(played[ranking[0]]),
         "steps": len(next(iter(chains.values()))),
         "trials": num_trials,
         "trial_variance": variance,
-        "luck": sharpe.expected_max_sharpe(variance, num_trials) * math.sqrt(periods_per_year),
+        "luck": ratios.expected_max_sharpe(variance, num_trials) * math.sqrt(periods_per_year),
         "agents": {
             name: _statistics(returns, above[name], periods_per_year, variance, num_trials)
             for name, returns in chains.items()
@@ -116,7 +116,7 @@ def _statistics(
     """
     from scipy import stats
 
-    ratio, error = sharpe.sharpe_ratio(above), sharpe.standard_error(above)
+    ratio, error = ratios.sharpe_ratio(above), ratios.standard_error(above)
     half, scale = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error, math.sqrt(periods_per_year)
     varies = not math.isnan(ratio)
     nav = torch.from_numpy(np.append(1.0, (1 + returns).cumprod()))
@@ -126,9 +126,9 @@ def _statistics(
         "sharpe": ratio * scale,
         "sharpe_low": (ratio - half) * scale,
         "sharpe_high": (ratio + half) * scale,
-        "psr": sharpe.probabilistic_sharpe(above),
-        "dsr": sharpe.deflated_sharpe(above, variance, num_trials),
-        "steps_needed": sharpe.min_track_record_length(above, confidence=CONFIDENCE),
+        "psr": ratios.probabilistic_sharpe(above),
+        "dsr": ratios.deflated_sharpe(above, variance, num_trials),
+        "steps_needed": ratios.min_track_record_length(above, confidence=CONFIDENCE),
         "skewness": stats.skew(above) if varies else math.nan,
         "kurtosis": stats.kurtosis(above, fisher=False) if varies else math.nan,
         "sortino": metrics.sortino(torch.from_numpy(above), periods_per_year),

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from arena.tournament.stats import growth
-from arena.tournament.stats import leaderboard as ratings
+from arena.tournament.stats import growth, ratings
 from arena.tournament.stats.growth import MIN_SCENARIOS, Estimate, ScenarioKind
 
 if TYPE_CHECKING:

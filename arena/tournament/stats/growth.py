@@ -1,9 +1,10 @@
-"""Growth and Sharpe ratio per entrant, with intervals. The scenario is the unit of every interval.
+"""Scores and growth per entrant, with intervals. The scenario is the unit of every interval.
 
 A row of scores is one scenario: an entrant's lineups inside it are averaged first. Axes: S scenarios, m entrants.
 """
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,32 +93,50 @@ def complete_rows(scores: Scores) -> Scores:
     return scores._replace(scenarios=scores.scenarios[whole], values=scores.values[whole])
 
 
-def pooled_sharpe(results: "pa.Table", agent: str, periods_per_year: float, kind: ScenarioKind) -> Estimate:
-    """Sharpe ratio of all per-step simple returns of an entrant, per sqrt(year), with a scenario-cluster interval.
+class ScoreSums:
+    """Scores of a tournament that is being played, as `score_table` of all tables together would give.
 
-        SR = m1 / sqrt(v),  v = (m2 - m1^2) n/(n-1),   m1, m2 means of r and r^2 over all n steps
-        psi_s = [m2 (a_s - m1 n_s) - m1/2 (b_s - m2 n_s)] / (v^1.5 mean n_s)      a_s, b_s sums of r, r^2 in scenario s
-        interval: SR +- t(S-1) sd(psi) / sqrt(S)          (delta method on scenario sums)
-
-    NaN if v = 0 (cash). Returns inside a scenario need not be independent; scenarios are. Lo (2002), FAJ 58(4).
+    Its sums grow with scenarios and entrants, not with units.
     """
-    from scipy import stats
 
-    mine = np.asarray(results["agent"].to_pylist(), dtype=str) == agent
-    _, cluster = np.unique(results["scenario"].to_numpy()[mine], return_inverse=True)
-    columns = ("num_steps", "return_sum", "return_square_sum")
-    steps, sums, squares = (np.bincount(cluster, results[name].to_numpy()[mine]) for name in columns)  # [S] each
-    count, num = steps.sum(), len(steps)
-    if count < 2:
-        return Estimate(float("nan"), None, None)
-    m1, m2 = sums.sum() / count, squares.sum() / count
-    variance = (m2 - m1**2) * count / (count - 1)
-    if variance <= 1e-12 * m2 or m2 == 0:
-        return Estimate(float("nan"), None, None)
-    scale = np.sqrt(periods_per_year)
-    value = float(m1 / np.sqrt(variance) * scale)
-    if num < MIN_SCENARIOS[kind]:
-        return Estimate(value, None, None)
-    influence = (m2 * (sums - m1 * steps) - m1 / 2 * (squares - m2 * steps)) / (variance**1.5 * steps.mean())
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, num - 1) * influence.std(ddof=1) / np.sqrt(num) * scale)
-    return Estimate(value, value - half, value + half)
+    def __init__(self, columns: Sequence[str]):
+        self._columns = tuple(columns)
+        self._scenarios: dict[int, int] = {}  # -> row
+        self._agents: dict[str, int] = {}  # -> column
+        self._sums: Floats = np.zeros((1 + len(columns), 0, 0))  # [1 + C, S, m] with room to grow; the first counts
+
+    def add(self, results: "pa.Table") -> None:
+        """Count the rows of one more unit."""
+        where = (
+            _places(self._scenarios, results["scenario"].to_pylist()),
+            _places(self._agents, results["agent"].to_pylist()),
+        )
+        self._make_room()
+        np.add.at(self._sums[0], where, 1.0)
+        for sums, name in zip(self._sums[1:], self._columns):
+            np.add.at(sums, where, results[name].to_numpy())
+
+    def scores(self, column: str) -> Scores:
+        """So far; scenarios and entrants in the order in which they came."""
+        shape = np.s_[: len(self._scenarios), : len(self._agents)]
+        sums = self._sums[1 + self._columns.index(column)][shape]
+        with np.errstate(invalid="ignore"):
+            values = sums / self._sums[0][shape]
+        return Scores(np.array(list(self._scenarios), dtype=np.int64), tuple(self._agents), values)
+
+    def has_nan(self, column: str) -> bool:
+        """Whether any row lacked a number in this column."""
+        return bool(np.isnan(self._sums[1 + self._columns.index(column)]).any())
+
+    def _make_room(self) -> None:
+        needed = np.array([len(self._scenarios), len(self._agents)])
+        have = np.array(self._sums.shape[1:])
+        if (needed <= have).all():
+            return
+        room = np.where(needed <= have, have, needed + needed // 4)
+        self._sums = np.pad(self._sums, ((0, 0), *((0, more) for more in room - have)))
+
+
+def _places(known: dict[Any, int], keys: Iterable[Any]) -> NDArray[np.int64]:
+    """The place of each key, new keys behind the others."""
+    return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)

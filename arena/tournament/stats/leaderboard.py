@@ -5,7 +5,7 @@ agents                  one entry per entrant, best growth first; its keys are i
 pairs                   every pair, the higher ranked first; its keys are there too, table pairs
 leader                  agent, significant, p_values, not_separated: the pairs of the first
 equality_p_value        of one test that all entrants are equal
-transitivity, alpha_rank, profiles, confidence_set    see details
+transitivity, alpha_rank, profiles, confidence_set    see cycles, aggregates and pairwise
 transfers               who paid whom through impact, see collusion.transfer_table; None without sampled matches
 forecasts               paired differences of followers of forecasts and of the same rule on a random walk
 wins                    share of matches that the row ended ahead of the column
@@ -13,23 +13,24 @@ seed, scenarios, scenario_kind, headline, cash, confidence, digest, notes
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arena.tournament.stats import aggregates, comparison, details, growth, notes, pairwise, plackett_luce, risk_ratios
+from arena.tournament.stats import aggregates, cycles, growth, paired_tests, pairwise, ratios
 from arena.tournament.stats.collusion import transfer_table
-from arena.tournament.stats.games import by_agent, describe_games, fold_matches, mean_parts, win_matrix
-from arena.tournament.stats.growth import CONFIDENCE, Estimate, ScenarioKind
+from arena.tournament.stats.games import by_agent, describe_games, mean_parts, win_matrix
+from arena.tournament.stats.growth import CAUTION_SCENARIOS, CONFIDENCE, MIN_SCENARIOS, Estimate, ScenarioKind, Scores
+from arena.tournament.stats.ratings import rating_estimates
 from arena.tournament.store.digest import digest, sort_rows
+from arena.tournament.types import FORFEIT
+from arena.tournament.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CASH_RATING = 1000.0
-ELO = 400 / math.log(10)  # rating points per unit of Plackett-Luce log worth
-MIN_RATED_SCENARIOS = 8  # the interval of the rating covers from here on
 WINS_OFTEN = "wins often, earns little"
 
 
@@ -65,7 +66,7 @@ def leaderboard(
     compared = pairwise.compare_all(scores, kind, np.random.default_rng([seed, 3]))
     places = pairwise.places(compared, ranking)
     flagged = wins_often_earns_little(compared, ratings)
-    shape = details.structure(results, ranking, seed)
+    shape = cycles.structure(results, ranking, seed)
 
     rows = by_agent(results)
     entries = []
@@ -76,7 +77,7 @@ def leaderboard(
         entry |= _fields("growth", estimates[headline][agent]) | _fields("rating", ratings[agent])
         entry |= _fields("growth_raw", estimates["growth_raw"][agent])
         entry |= _fields("growth_cv", estimates["growth_cv"][agent])
-        entry |= _fields("sharpe", growth.pooled_sharpe(rows[agent], agent, periods_per_year, kind))
+        entry |= _fields("sharpe", ratios.pooled_sharpe(rows[agent], agent, periods_per_year, kind))
         mine = above_cash.values[:, scores.agents.index(agent)]
         entry |= _fields("iqm", aggregates.interquartile_mean(mine, kind))
         entry |= _fields("prob_better", _against_next(scores, ranking[rank - 1 : rank + 1], kind))
@@ -85,8 +86,8 @@ def leaderboard(
         # Who never trades finishes ahead of losers only, and promises nothing.
         idle = entry["median_return"] == entry["worst_return"] == 0
         entry["flag"] = WINS_OFTEN if agent in flagged and not idle else None
-        entry |= _fields("sortino", risk_ratios.pooled_sortino(rows[agent], agent, periods_per_year, kind))
-        entry["calmar"] = _known(risk_ratios.median_calmar(rows[agent], agent, periods_per_year))
+        entry |= _fields("sortino", ratios.pooled_sortino(rows[agent], agent, periods_per_year, kind))
+        entry["calmar"] = _known(ratios.median_calmar(rows[agent], agent, periods_per_year))
         entry |= mean_parts(rows[agent], agent)
         entries.append(entry)
 
@@ -102,41 +103,16 @@ def leaderboard(
         "cash": cash if cash in agents else None,
         "confidence": CONFIDENCE,
         "leader": pairwise.leader_of(compared, ranking)._asdict(),
-        "equality_p_value": comparison.equality_p_value(scores, np.random.default_rng([seed, 2])),
+        "equality_p_value": paired_tests.equality_p_value(scores, np.random.default_rng([seed, 2])),
         "pairs": pairwise.pair_rows(compared, ranking),
         **shape,
-        "profiles": details.profiles(above_cash, ranking),
-        "confidence_set": details.best_set(scores, kind, ranking, seed),
+        "profiles": aggregates.profiles(above_cash, ranking),
+        "confidence_set": pairwise.best_set(scores, kind, ranking, seed),
         "transfers": moved,
-        "forecasts": [found._asdict() for found in comparison.paired_differences(scores, pairs, kind)],
+        "forecasts": [found._asdict() for found in paired_tests.paired_differences(scores, pairs, kind)],
         "wins": win_matrix(results, ranking),
-        "notes": notes.evidence(results, scores, kind, cash) + notes.structure(shape, moved),
+        "notes": _evidence(results, scores, kind, cash) + _structure_notes(shape, moved),
     }
-
-
-def rating_estimates(results: "pa.Table", generator: np.random.Generator, cash: str = "cash") -> dict[str, Estimate]:
-    """Entrant -> Plackett-Luce rating on the Elo scale, cash = 1000, with its t(S-1) interval by scenario.
-
-        rating = 1000 + 400/ln 10 (theta - theta_cash)
-
-    Ridge: one virtual win and loss of everyone against cash, which also anchors a field without a cash entrant.
-    """
-    from scipy import stats
-
-    played = set(results["agent"].to_pylist())
-    names = sorted({*played, cash})
-    matches = fold_matches(results, names)
-    _, cluster = np.unique(matches.scenario, return_inverse=True)
-    rankings = plackett_luce.spread_ties(matches.rank, matches.item, cluster, generator)
-    skills = plackett_luce.fit(rankings, len(names), names.index(cash))
-    value = CASH_RATING + ELO * skills.theta
-    if skills.covariance is None or skills.num_clusters < MIN_RATED_SCENARIOS:
-        estimates = [Estimate(float(rating), None, None) for rating in value]
-    else:
-        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, skills.num_clusters - 1))
-        half = quantile * ELO * np.sqrt(np.diag(skills.covariance))
-        estimates = [Estimate(float(r), float(r - h), float(r + h)) for r, h in zip(value, half)]
-    return {name: estimate for name, estimate in zip(names, estimates) if name in played}
 
 
 def wins_often_earns_little(compared: pairwise.Pairwise, ratings: dict[str, Estimate]) -> set[str]:
@@ -153,7 +129,7 @@ def wins_often_earns_little(compared: pairwise.Pairwise, ratings: dict[str, Esti
     return flagged
 
 
-def _against_next(scores: growth.Scores, pair: list[str], kind: ScenarioKind) -> Estimate:
+def _against_next(scores: Scores, pair: list[str], kind: ScenarioKind) -> Estimate:
     """Chance of the first of the pair to score higher than the second; unknown for the last of the ranking."""
     if len(pair) < 2:
         return Estimate(math.nan, None, None)
@@ -168,3 +144,47 @@ def _fields(name: str, estimate: Estimate) -> dict[str, float | None]:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def _evidence(results: "pa.Table", scores: Scores, kind: ScenarioKind, cash: str) -> list[str]:
+    """How much there is to go by, and who forfeited."""
+    found = []
+    num, least = len(scores.scenarios), MIN_SCENARIOS[kind]
+    if num < least:
+        unit = "scenario" if kind == "seed" else "window"
+        found.append(f"Only {counted(num, unit)}: descriptive, no growth interval and no claim (from {least} on).")
+    elif kind == "seed" and num < CAUTION_SCENARIOS:
+        found.append(
+            f"{num} scenarios: a loss that happens once in 100 scenarios can be missed, and intervals are then too "
+            f"short; use {CAUTION_SCENARIOS} or more, and look at the worst return."
+        )
+    if kind == "window":
+        found.append("Intervals take one window of the history as one observation.")
+    if cash not in scores.agents:
+        found.append(f"No entrant {cash!r}: growth is absolute, and the rating's zero is a virtual cash entrant.")
+    missing = int(np.isnan(scores.values).any(1).sum())
+    if missing:
+        found.append(f"Unfinished: {missing} of {num} scenarios lack some entrants; comparisons use the others.")
+    forfeits = results.filter(np.asarray(results["status"].to_pylist(), dtype=str) == FORFEIT)
+    reasons = Counter(zip(forfeits["agent"].to_pylist(), forfeits["reason"].to_pylist()))
+    for (agent, reason), count in sorted(reasons.items()):
+        found.append(f"{agent} forfeited {count} games, scored as total losses: {reason}.")
+    return found
+
+
+def _structure_notes(shape: dict[str, Any], transfers: dict[str, Any] | None) -> list[str]:
+    """Circles among entrants, and money that one of them passed to another through the price."""
+    found = []
+    cycles = shape["transitivity"]["cycles"]
+    if cycles:
+        a, b, c = cycles[0]
+        more = f", and {len(cycles) - 1} more such circles" if len(cycles) > 1 else ""
+        found.append(f"No rating can be right about all: {a} beats {b}, {b} beats {c}, {c} beats {a}{more}.")
+    if transfers and transfers["flags"]:
+        first, num = transfers["flags"][0], len(transfers["flags"])
+        more = f"; {num - 1} more such pair{'s' if num > 2 else ''} in leaderboard.json" if num > 1 else ""
+        found.append(
+            f"Trading by {first['by']} moved prices in favour of {first['agent']} by {-first['net'] * 1e4:.0f} bps a "
+            f"game, net{more}. That is how partners would hand money over; it is no proof that they are."
+        )
+    return found

@@ -1,8 +1,12 @@
-"""Who is better than whom: all pairs tested together, and what follows from that for ranks and tiers.
+"""Who is better than whom: all pairs tested together, what follows for ranks and tiers, and the confidence set.
+
+The model confidence set holds the entrants that cannot be told from the best once all worse ones have been removed: a
+detail beside tiers, which say the same pair by pair. It needs the optional package `arch` (extra `stats`).
 
 Axes: S scenarios, m entrants, P = m (m - 1) / 2 pairs (i, j) with i < j.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.metrics import TIE_TOLERANCE
-from arena.tournament.stats.comparison import MIN_DIFFERENCES, holm, paired_p_value
-from arena.tournament.stats.growth import CONFIDENCE, MIN_SCENARIOS, Floats, ScenarioKind, Scores
-from arena.tournament.stats.stepdown import stepdown_p_values
+from arena.tournament.stats.growth import CONFIDENCE, MIN_SCENARIOS, Floats, ScenarioKind, Scores, complete_rows
+from arena.tournament.stats.paired_tests import MIN_DIFFERENCES, holm, paired_p_value, stepdown_p_values
 
 IDENTICAL, UNDECIDED, NOT_SEPARATED = "identical", "undecided", "not separated"
 BETTER, WORSE = "better", "worse"
+NUM_DRAWS = 1000
+MAX_AGENTS = 50  # beyond it this detail would cost more than the rest of the ranking
 
 
 class Pairwise(NamedTuple):
@@ -138,3 +143,47 @@ def pair_rows(pairwise: Pairwise, ranking: Sequence[str]) -> list[dict[str, obje
                 }
             )
     return rows
+
+
+def model_confidence_set(scores: Scores, kind: ScenarioKind, seed: int) -> tuple[str, ...] | None:
+    """Names in the 95 % set, sorted; None without `arch`, with too few scenarios or with more than MAX_AGENTS.
+
+    Statistic T_max, scenarios resampled one by one. Entrants with equal scores throughout stand or fall together:
+    the difference of two of them has no variance to divide by.
+    Hansen, Lunde, Nason (2011), Econometrica 79:453.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the package's own imports
+            from arch.bootstrap import MCS
+    except ImportError:
+        return None
+    scores = complete_rows(scores)
+    num = len(scores.agents)
+    if len(scores.values) < MIN_SCENARIOS[kind] or num > MAX_AGENTS:
+        return None
+    lead, first, second = paired_leads(scores)
+    twin = np.arange(num)  # the first entrant with the same scores
+    for i, j in zip(first[(lead == 0).all(0)], second[(lead == 0).all(0)]):
+        twin[j] = min(twin[j], twin[i])
+    kept = np.flatnonzero(twin == np.arange(num))
+    if len(kept) == 1:
+        return scores.agents
+    tests = MCS(
+        -scores.values[:, kept],
+        size=1 - CONFIDENCE,
+        reps=NUM_DRAWS,
+        block_size=1,
+        method="max",
+        bootstrap="circular",
+        seed=seed,
+    )
+    tests.compute()
+    included = {int(kept[int(str(index))]) for index in tests.included}  # typed as any label of a table
+    return tuple(agent for agent, represented in zip(scores.agents, twin) if int(represented) in included)
+
+
+def best_set(scores: Scores, kind: ScenarioKind, ranking: list[str], seed: int) -> list[str] | None:
+    """The model confidence set in the order of the ranking; None where it cannot be had."""
+    names = model_confidence_set(scores, kind, seed)
+    return None if names is None else [agent for agent in ranking if agent in names]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arena.tournament.stats.comparison import holm, paired_p_value
 from arena.tournament.stats.growth import Floats, ScenarioKind, mean_interval, score_table
+from arena.tournament.stats.paired_tests import holm, paired_p_value
 from arena.tournament.wording import bps, half_width
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.tournament.stats.comparison import holm
 from arena.tournament.stats.growth import CONFIDENCE, Floats
+from arena.tournament.stats.paired_tests import holm
 
 STAKES = np.array([0.9, 0.7, 0.5, 0.35, 0.25, 0.175, 0.125, 0.0625, 0.03125, 0.0156])  # [L]
 BURN_IN = 50  # scenarios
