@@ -16,8 +16,8 @@ from torch import Tensor
 from arena.agents.registry import make_agent
 from arena.agents.types import Agent
 from arena.envs.parallel import ArenaParallelEnv
-from arena.market.observation import seat_view
-from arena.market.types import LiveForecast, Observation
+from arena.market.observation import own_view
+from arena.market.types import LiveForecast
 
 
 class ArenaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -96,13 +96,6 @@ class ArenaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         for seat, name in enumerate(self._env.possible_agents):
             if name in self._opponents and name in self._env.agents:
                 agent = self._opponents[name]
-                view = _with_history(seat_view(seen, seat), agent.history_length)
+                view = own_view(seen, seat, agent.history_length)
                 actions[name] = agent.act(view, self._generator)[0].numpy()
         return actions
-
-
-def _with_history(view: Observation, length: int) -> Observation:
-    """The view with as much history as the agent asks for: what others want must not change what it sees."""
-    if view.history is None or not length:
-        return view._replace(history=None)
-    return view._replace(history=view.history[..., -length:, :])

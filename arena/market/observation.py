@@ -108,8 +108,23 @@ def observe(
     )
 
 
-def with_forecast(view: Observation, forecast: Tensor) -> Observation:
-    """A seat's observation with its forecast slot filled by a forecast of its own, [B, A, 4] as in `observe`."""
+def own_view(observation: Observation, seat: int, history_length: int) -> Observation:
+    """What one seat may see of the observation of all seats: its own row and the bars that its agent asks for.
+
+    A market keeps as many bars as the most demanding agent wants. Each view is cut to the `history_length` of its own
+    agent (0: no history), so that no agent sees more because of who else plays. Views, no copy.
+    """
+    view = seat_view(observation, seat)
+    shown = view.history is not None and history_length > 0
+    return view._replace(history=view.history[..., -history_length:, :] if shown else None)
+
+
+def with_forecast(view: Observation, forecast: Tensor | None) -> Observation:
+    """A seat's observation with a forecast of its own, [B, A, 4] as in `observe`; None empties the forecast slot."""
+    if forecast is None:
+        names = ("forecast_return", "forecast_spread", "forecast_present")
+        empty: dict[str, Any] = {name: torch.zeros_like(getattr(view, name)) for name in names}
+        return view._replace(**empty)
     inverse_volatility = 1.0 / (view.volatility * view.dt**0.5)
     forecast_return, forecast_spread = _forecast_fields(forecast, inverse_volatility)
     return view._replace(

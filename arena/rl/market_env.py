@@ -21,7 +21,7 @@ from arena.forecast.loading import load_forecaster
 from arena.forecast.serving.live import NS_PER_US
 from arena.forecast.table import build_tables
 from arena.forecast.types import Forecaster
-from arena.market.observation import layout, seat_view, with_forecast
+from arena.market.observation import layout, own_view, with_forecast
 from arena.market.reward import surprise
 from arena.market.types import MarketParams, Observation
 from arena.market.vector import VectorMarket
@@ -233,19 +233,11 @@ class _Group:
 
     def _view(self, seen: Observation, seat: int, agent: Agent) -> Observation:
         """What a match would show the agent: its own forecaster's opinion and as much history as it asks for."""
-        view = seat_view(seen, seat)
-        if view.history is not None:
-            length = agent.history_length
-            view = view._replace(history=view.history[..., -length:, :] if length else None)
-        spec = _forecaster(agent)
+        view, spec = own_view(seen, seat, agent.history_length), _forecaster(agent)
         if spec == self._params.forecaster:
             return view
-        if not spec:
-            empty = torch.zeros_like(view.forecast_return), torch.zeros_like(view.forecast_spread)
-            absent = torch.zeros_like(view.forecast_present)
-            return view._replace(forecast_return=empty[0], forecast_spread=empty[1], forecast_present=absent)
         bar = self._market.warmup + self._market.steps_taken - 1
-        return with_forecast(view, self._tables[spec][self._market.windows, bar])
+        return with_forecast(view, self._tables[spec][self._market.windows, bar] if spec else None)
 
     def _obs(self) -> Tensor:
         """What the learners see [B / G, N, F]."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from arena.agents.types import Agent
 from arena.data.types import Scenarios
-from arena.market.observation import seat_view, with_forecast
+from arena.market.observation import own_view, with_forecast
 from arena.market.types import MarketParams, Observation
 from arena.market.vector import VectorMarket
 from arena.tournament.play.ledger import Ledger, path_columns, result_columns
@@ -134,7 +134,7 @@ def _play_once(
         weights = torch.zeros_like(seen.weight)  # [B, N, A]; a seat without agent holds cash
         for seat, agent in agents.items():
             signal = scenarios.signal if rules.allow_cheats and getattr(agent, "is_cheat", False) else None
-            view = _own_view(seen, seat, wanted[seat], None if signal is None else signal[:, bar].clone())
+            view = _seat_copy(seen, seat, wanted[seat], None if signal is None else signal[:, bar].clone())
             if followed[seat]:
                 history = None if seen.history is None else seen.history[:, seat]
                 view = with_forecast(view, _forecast(seat, forecasts, followed[seat], bar - 1, history).to(weights))
@@ -160,15 +160,13 @@ def _forecast(seat: int, forecasts: UnitForecasts, spec: str, bar: int, history:
         raise forfeit(seat, f"follows {spec}, which raised", error) from error
 
 
-def _own_view(seen: Observation, seat: int, history_length: int, signal: Tensor | None) -> Observation:
-    """What the seat is given: copies of the small fields, so that writing into them reaches nobody else.
+def _seat_copy(seen: Observation, seat: int, history_length: int, signal: Tensor | None) -> Observation:
+    """The seat's `own_view` with copies of the small fields, so that an agent that writes into them changes no other's.
 
-    The history is a view (copying it for every seat would cost more than the market); it is cut to the length that the
-    agent asked for, so that nobody sees more because of who else plays.
+    The history stays a view: copying it for every seat would cost more than the market.
     """
-    view = seat_view(seen, seat)
-    history = None if view.history is None or not history_length else view.history[..., -history_length:, :]
+    view = own_view(seen, seat, history_length)
     small: dict[str, Any] = {
         name: value.clone() for name, value in view._asdict().items() if isinstance(value, Tensor) and name != "history"
     }
-    return view._replace(**small)._replace(history=history, signal=signal)
+    return view._replace(**small)._replace(signal=signal)
