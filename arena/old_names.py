@@ -43,8 +43,8 @@ _MOVED = {
     "agents.sandbox": "agents.isolation",
     "rl": "training.types training.rewards training.windows training.market_env",
     "rl.ppo": (
-        "training.gae training.gaussian training.loss training.normalise=normalize training.ppo_loop "
-        "training.rollout training.episodes"
+        "training.gae training.gaussian training.loss=batch training.normalise=normalize "
+        "training.ppo_loop=batch training.rollout training.episodes"
     ),
     "rl.rllib": (
         "training.algorithm training.experience training.frozen_module training.learner training.registration "

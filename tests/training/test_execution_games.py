@@ -4,22 +4,24 @@ The schedules compared with come from gradient play, which is tested against clo
 """
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
 
 import pytest
 import torch
+from execution_env import ExecutionEnv
+from rllib_setup import learner_network, probe_config
 
-from arena.agents.policies.network import MlpPolicy
 from arena.market.types import ImpactMode
-from arena.rl.ppo.ppo_loop import PpoParams, PpoTrainer
 from tools.verify.equilibrium import nash_conv, play
-from tools.verify.execution_env import ExecutionEnv
 from tools.verify.games import Game, price_risk
 from tools.verify.replay import bare_rules, flat_quotes, half_life
 
 # With discount 1 and lambda 1 advantages are right although the value cannot see what was sold so far.
-PARAMS = PpoParams(epochs=4, minibatch_size=4096, learning_rate=3e-3, num_iterations=60, discount=1.0, gae_lambda=1.0)
-NEAR = 0.02  # of the optimum; seeds 0-3 end within 0.3 % of it, and with a NashConv of 0.4-0.9 % of the total cost
+TRAINING = {"gamma": 1.0, "lambda_": 1.0, "num_epochs": 4, "minibatch_size": 4096}
+ITERATIONS = 60
+NEAR = 0.02  # of the optimum
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
 def almgren_chriss() -> tuple[Game, list[float]]:
@@ -44,18 +46,15 @@ def seller_and_predator() -> tuple[Game, list[float]]:
     return Game(bare_rules((mode,), 0.1, 0.5 / 100.0), flat_quotes(100.0), price_risk(0.0, 0.0, 11, 0.1)), [1.0, 0.0]
 
 
-def learn(game: Game, sizes: list[float], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def learn(build: Callable, game: Game, sizes: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
     """Schedules [n, K] before and after training."""
     num_trades = len(game.risk)
     env = ExecutionEnv(game, torch.tensor(sizes, dtype=torch.float64), num_trades, num_markets=512)
-    torch.manual_seed(seed)
-    network = MlpPolicy(env.obs_dim, 1, width=32)
-    params = replace(PARAMS, rollout_length=num_trades - 1)
-    before = env.schedules(network)
-    trainer = PpoTrainer(env, network, params, seed)
-    for _ in range(params.num_iterations):
-        trainer.iterate()
-    return before, env.schedules(network)
+    algorithm = build(probe_config(env, num_steps=num_trades - 1, width=32, iterations=ITERATIONS, **TRAINING))
+    before = env.schedules(learner_network(algorithm))
+    for _ in range(ITERATIONS):
+        algorithm.train()
+    return before, env.schedules(learner_network(algorithm))
 
 
 def optimum(game: Game, sizes: list[float]) -> torch.Tensor:
@@ -67,17 +66,17 @@ def optimum(game: Game, sizes: list[float]) -> torch.Tensor:
 @pytest.mark.parametrize(
     "problem", [almgren_chriss(), obizhaeva_wang(1.0), obizhaeva_wang(0.5)], ids=["ac", "ow", "sqrt"]
 )
-def test_one_seller_learns_the_optimal_schedule(problem: tuple[Game, list[float]]) -> None:
+def test_one_seller_learns_the_optimal_schedule(problem: tuple[Game, list[float]], build: Callable) -> None:
     game, sizes = problem
-    before, after = learn(game, sizes)
+    before, after = learn(build, game, sizes)
     best, start, end = (float(game.objectives(x.unsqueeze(0))) for x in (optimum(game, sizes), before, after))
     assert start > 1.5 * best
     assert best <= end <= (1.0 + NEAR) * best
 
 
-def test_two_players_learn_an_equilibrium_by_self_play() -> None:
+def test_two_players_learn_an_equilibrium_by_self_play(build: Callable) -> None:
     game, sizes = seller_and_predator()
-    before, after = learn(game, sizes)
+    before, after = learn(build, game, sizes)
     exploitability = [nash_conv(game.objectives, x) / float(game.costs(x.unsqueeze(0)).sum()) for x in (before, after)]
     assert exploitability[0] > 0.3
     assert 0.0 <= exploitability[1] < NEAR

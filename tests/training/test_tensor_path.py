@@ -24,6 +24,7 @@ from rllib_setup import (
     tensor_config,
     weights,
 )
+from torch.distributions import Independent, Normal
 
 from arena.data.synthetic.market import generate
 from arena.data.synthetic.params import SyntheticParams
@@ -31,9 +32,8 @@ from arena.envs.parallel import ArenaParallelEnv
 from arena.envs.rllib import ArenaRllibEnv
 from arena.market.presets import preset
 from arena.rl.market_env import EnvParams, MarketEnv
+from arena.rl.ppo.batch import make_batch
 from arena.rl.ppo.gae import gae
-from arena.rl.ppo.loss import LossParams, ppo_loss
-from arena.rl.ppo.ppo_loop import make_batch
 from arena.rl.rewards import RewardParams
 from arena.rl.rllib.experience import columns, join
 from arena.rl.rllib.tensor_runner import TensorEnvRunner
@@ -112,7 +112,16 @@ def experience():
     return TensorEnvRunner(config=tensor_config(env_runners=sizes)).sample()[0]
 
 
-def test_the_loss_of_the_plain_loop_is_rllibs(experience, build):
+def ppo_loss(rows, mean, log_std, value, clip=0.2, value_coef=0.5, entropy_coef=0.01):
+    """The clipped loss of Schulman et al. (2017), arXiv:1707.06347, over the rows that count."""
+    new, valid = Independent(Normal(mean, log_std.exp()), 1), rows.valid
+    ratio = torch.exp(new.log_prob(rows.action) - rows.log_prob)
+    gain = torch.minimum(ratio * rows.advantage, ratio.clamp(1 - clip, 1 + clip) * rows.advantage)
+    loss = -gain + value_coef * (value - rows.value_target).square() - entropy_coef * new.entropy()
+    return loss[valid].mean()
+
+
+def test_rllib_descends_the_loss_of_the_paper_on_our_rows(experience, build):
     learner = build(tensor_config(training={"entropy_coeff": 0.01})).learner_group._learner
     rows = make_batch(learner.module["shared"].network, experience.rollouts["shared"][0], 0.99, 0.95)
     with torch.no_grad():  # an older policy, so that ratios are clipped
@@ -124,8 +133,8 @@ def test_the_loss_of_the_plain_loop_is_rllibs(experience, build):
         batch=named,
         fwd_out=learner.module["shared"].forward_train(named),
     )
-    plain = ppo_loss(LossParams(entropy_coef=0.01), rows, *learner.module["shared"].network(rows.obs))
-    assert float(loss.detach()) == pytest.approx(float(plain.total.detach()), rel=1e-5)
+    plain = ppo_loss(rows, *learner.module["shared"].network(rows.obs))
+    assert float(loss.detach()) == pytest.approx(float(plain.detach()), rel=1e-5)
 
 
 # The runner.

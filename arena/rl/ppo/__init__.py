@@ -1,1 +1,1 @@
-"""PPO in plain torch: rollouts, advantages, loss."""
+"""What PPO needs beside RLlib, in plain torch: rollouts, advantages, moments of observations."""

@@ -1,6 +1,6 @@
 """Running mean and variance of observations, merged batch by batch into the buffers of a network."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,14 +12,6 @@ class Moments(NamedTuple):
     num_rows: Tensor  # scalar
     mean: Tensor  # [F]
     var: Tensor  # [F] of the population
-
-
-class Buffers(Protocol):
-    """Where a network keeps its moments (arena.agents.policies.network.Normaliser)."""
-
-    count: Tensor
-    mean: Tensor
-    var: Tensor
 
 
 def batch_moments(obs: Tensor, valid: Tensor) -> Moments:
@@ -57,18 +49,3 @@ def pool_assets(moments: Moments, num_asset_features: int, num_seat_features: in
         torch.cat([pooled, moments.mean[assets:]]),
         torch.cat([var.mean(-1) + mean.var(-1, correction=0), moments.var[assets:]]),
     )
-
-
-@torch.no_grad()
-def update_moments(buffers: Buffers, obs: Tensor, valid: Tensor, num_asset_features: int = 0) -> None:
-    """Merge the valid rows of obs [..., F] into the buffers.
-
-    num_asset_features  P of a network that pools its moments over assets, [P + S]; 0: every entry of obs by itself
-    """
-    fresh = batch_moments(obs.to(buffers.mean.dtype), valid)
-    if num_asset_features:
-        fresh = pool_assets(fresh, num_asset_features, len(buffers.mean) - num_asset_features)
-    merged = merge(Moments(buffers.count, buffers.mean, buffers.var), fresh)
-    buffers.count.copy_(merged.num_rows)
-    buffers.mean.copy_(merged.mean)
-    buffers.var.copy_(merged.var)

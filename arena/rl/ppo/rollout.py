@@ -14,24 +14,12 @@ class Stream(NamedTuple):
 
     obs: Tensor  # [B, N, F]
     alive: Tensor  # [B, N] bool
-    episode_return: Tensor  # [B, N] reward so far
-    finished_return: Tensor  # scalar: sum of returns of episodes that ended, since `begin` or `drain`
-    finished: Tensor  # scalar: how many
 
 
 def begin(env: TensorEnv) -> Stream:
     """Reset the environment."""
     obs = env.reset()
-    zero = torch.zeros(obs.shape[:2], dtype=obs.dtype, device=obs.device)
-    return Stream(obs, torch.ones_like(zero, dtype=torch.bool), zero, zero.sum(), zero.sum())
-
-
-def drain(stream: Stream) -> tuple[float, int, Stream]:
-    """Mean return of the episodes that ended (NaN if none did), how many, and a stream that counts anew."""
-    count = int(stream.finished)
-    mean = float(stream.finished_return) / count if count else float("nan")
-    zero = torch.zeros_like(stream.finished)
-    return mean, count, stream._replace(finished_return=zero, finished=zero.clone())
+    return Stream(obs, torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device))
 
 
 def allocate(env: TensorEnv, stream: Stream, num_steps: int) -> Rollout:
@@ -63,7 +51,6 @@ def collect(
 ) -> tuple[Rollout, Stream]:
     """Fill `out` by acting with draws of the policy; returns it complete, and where the next rollout begins."""
     final_obs, final_steps = [], []
-    returns, finished_return, finished = stream.episode_return, stream.finished_return, stream.finished
     obs, alive = stream.obs, stream.alive
     for t in range(len(out.reward)):
         seen = out.obs[t].copy_(obs)
@@ -77,15 +64,10 @@ def collect(
         if step.final_obs is not step.obs:
             final_obs.append(step.final_obs.clone())
             final_steps.append(t)
-        returns = returns + torch.where(alive, step.reward, 0.0)
-        ended = alive & (step.terminated | step.truncated)
-        finished_return = finished_return + torch.where(ended, returns, 0.0).sum()
-        finished = finished + ended.sum()
-        returns = torch.where(ended, 0.0, returns)
         obs, alive = step.obs, step.alive
     filled = out._replace(
         last_obs=obs,
         final_obs=torch.stack(final_obs) if final_obs else out.obs[:0],
         final_steps=tuple(final_steps),
     )
-    return filled, Stream(obs, alive, returns, finished_return, finished)
+    return filled, Stream(obs, alive)

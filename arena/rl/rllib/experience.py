@@ -14,7 +14,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
 from arena.rl.league.outcomes import Wins, add_up
-from arena.rl.ppo.loss import Batch
+from arena.rl.ppo.batch import Batch
 from arena.rl.types import Rollout
 
 

@@ -13,9 +13,8 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch
 from torch import Tensor
 
-from arena.rl.ppo.loss import Batch, standardise
+from arena.rl.ppo.batch import Batch, make_batch, standardize
 from arena.rl.ppo.normalize import Moments, batch_moments, merge, pool_assets
-from arena.rl.ppo.ppo_loop import make_batch
 from arena.rl.rllib.experience import Experience, columns, minibatch
 
 Seen = dict[str, tuple[Tensor, Tensor]]  # by module id: obs [R, F] and which rows count [R] bool
@@ -123,7 +122,7 @@ class TensorPPOLearner(NormalisingPPOLearner):
                 yield minibatch(rows, {module_id: parts[i] for module_id, parts in order.items()}, env_steps)
 
     def _rows(self, experience: Experience) -> dict[str, dict[str, Tensor]]:
-        """By module id: columns of rows, with advantages standardised over all of them."""
+        """By module id: columns of rows, with advantages standardized over all of them."""
         rows = {}
         for module_id, rollouts in experience.rollouts.items():
             if not self.should_module_be_updated(module_id):
@@ -134,7 +133,7 @@ class TensorPPOLearner(NormalisingPPOLearner):
             network = self._network(module_id)
             parts = [make_batch(network, rollout, config.gamma, config.lambda_) for rollout in rollouts]
             batch = Batch(*(torch.cat(field) for field in zip(*parts))) if len(parts) > 1 else parts[0]
-            batch = batch._replace(advantage=standardise(batch.advantage, batch.valid))
+            batch = batch._replace(advantage=standardize(batch.advantage, batch.valid))
             rows[module_id] = columns(batch)
         if not rows:
             raise ValueError("there is nothing to train: policies_to_train names no module that plays a seat")

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arena.agents.policies.network import Normaliser
-from arena.rl.ppo.normalize import Moments, batch_moments, merge, update_moments
+from arena.rl.ppo.normalize import Moments, batch_moments, merge, pool_assets
 
 
 def rows(count, features, seed=0):
@@ -35,21 +35,23 @@ def test_rows_that_are_not_valid_do_not_count():
 def test_moments_pooled_over_assets_are_those_of_all_assets_together():
     features, assets, seats, count = 3, 4, 2, 50
     obs = rows(count, features * assets + seats)
-    normaliser = Normaliser(features + seats).double()
-    everyone = torch.ones(count, dtype=torch.bool)
+    moments = Moments(torch.zeros(()).double(), torch.zeros(features + seats).double(), torch.ones(features + seats))
     for part in obs.split(20):
-        update_moments(normaliser, part, everyone[: len(part)], features)
+        fresh = batch_moments(part, torch.ones(len(part), dtype=torch.bool))
+        moments = merge(moments, pool_assets(fresh, features, seats))
     per_asset = obs[:, : features * assets].view(count, features, assets).movedim(1, -1).reshape(-1, features)
-    torch.testing.assert_close(normaliser.mean[:features], per_asset.mean(0))
-    torch.testing.assert_close(normaliser.var[:features], per_asset.var(0, correction=0))
-    torch.testing.assert_close(normaliser.mean[features:], obs[:, -seats:].mean(0))
-    assert int(normaliser.count) == count
+    torch.testing.assert_close(moments.mean[:features], per_asset.mean(0))
+    torch.testing.assert_close(moments.var[:features], per_asset.var(0, correction=0))
+    torch.testing.assert_close(moments.mean[features:], obs[:, -seats:].mean(0))
+    assert int(moments.num_rows) == count
 
 
-def test_what_is_normalised_has_mean_0_and_variance_1():
+def test_normalized_observations_have_mean_0_and_variance_1():
     obs = rows(500, 3).float()
     normaliser = Normaliser(3)
-    update_moments(normaliser, obs, torch.ones(500, dtype=torch.bool))
+    moments = batch_moments(obs, torch.ones(500, dtype=torch.bool))
+    normaliser.mean.copy_(moments.mean)
+    normaliser.var.copy_(moments.var)
     seen = normaliser(obs)
     torch.testing.assert_close(seen.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(seen.std(0, correction=0), torch.ones(3), atol=1e-3, rtol=0)
