@@ -12,10 +12,10 @@ import torch
 from arena.agents.policies.network import MlpPolicy
 from arena.market.types import ImpactMode
 from arena.rl.ppo.ppo_loop import PpoParams, PpoTrainer
-from tools.verify.equilibrium import nash_conv, play
-from tools.verify.execution_env import ExecutionEnv
-from tools.verify.games import Game, price_risk
-from tools.verify.replay import bare_rules, flat_quotes, half_life
+from tools.verify.physics.equilibrium import nash_conv, play
+from tools.verify.physics.execution_env import ExecutionEnv
+from tools.verify.physics.games import Game, price_risk
+from tools.verify.physics.replay import bare_rules, flat_quotes, half_life
 
 # With discount 1 and lambda 1 advantages are right although the value cannot see what was sold so far.
 PARAMS = PpoParams(epochs=4, minibatch_size=4096, learning_rate=3e-3, num_iterations=60, discount=1.0, gae_lambda=1.0)
