@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 import tyro
 
-from tools.verify.checks import summary
-from tools.verify.solutions import COLUMNS, Solution, solve_folder
-from tools.verify.truth import TruthError
+sys.path.insert(0, str(Path(__file__).parent.parent))  # `tools` lies beside this folder and is not installed
+
+from tools.verify.physics.solutions import COLUMNS, Solution, solve_folder
+from tools.verify.physics.truth import TruthError
+from tools.verify.summary import summary
 
 
 def main(truth: Path, max_trades: int = 160) -> int:

@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 import tyro
 
-from tools.verify.arrays import ArrayCheck, GoldenError
-from tools.verify.checks import summary
-from tools.verify.forecasters import open_golden, verify_golden
+sys.path.insert(0, str(Path(__file__).parent.parent))  # `tools` lies beside this folder and is not installed
+
+from tools.verify.forecasters.arrays import ArrayCheck, GoldenError
+from tools.verify.forecasters.folder import open_golden, verify_golden
+from tools.verify.summary import summary
 
 
 def main(golden: Path) -> int:

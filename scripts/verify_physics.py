@@ -14,9 +14,12 @@ from pathlib import Path
 import torch
 import tyro
 
-from tools.verify.checks import Check, summary
-from tools.verify.folder import verify_folder
-from tools.verify.truth import TruthError
+sys.path.insert(0, str(Path(__file__).parent.parent))  # `tools` lies beside this folder and is not installed
+
+from tools.verify.physics.checks import Check
+from tools.verify.physics.folder import verify_folder
+from tools.verify.physics.truth import TruthError
+from tools.verify.summary import summary
 
 
 def main(truth: Path) -> int:

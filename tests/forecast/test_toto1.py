@@ -11,7 +11,7 @@ from scipy import stats
 
 from arena.forecast.models.toto1 import Toto1, load_toto1
 from arena.forecast.models.toto1_mixture import mixture_mean
-from tools.verify.forecasters import open_golden, through_file, verify_golden
+from tools.verify.forecasters.folder import open_golden, through_file, verify_golden
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "toto1_tiny"
 PATCH = 4

@@ -1,7 +1,7 @@
 """An execution game as an environment to learn in: who acts knows the number of the trade and who it is, nothing else.
 
 With such observations a policy without noise is a schedule, so that what was learned can be compared with an optimum
-and its exploitability computed exactly (tools.verify.equilibrium).
+and its exploitability computed exactly (tools.verify.physics.equilibrium).
 
 Axes: B markets, n players, K trades. The last trade sells what is left, so K - 1 actions make an episode.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arena.market.step import initial_state, step_orders
 from arena.rl.types import EnvStep, Policy
-from tools.verify.games import Game
+from tools.verify.physics.games import Game
 
 
 class ExecutionEnv:

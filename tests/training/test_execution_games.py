@@ -12,9 +12,9 @@ from execution_env import ExecutionEnv
 from rllib_setup import learner_network, probe_config
 
 from arena.market.types import ImpactMode
-from tools.verify.equilibrium import nash_conv, play
-from tools.verify.games import Game, price_risk
-from tools.verify.replay import bare_rules, flat_quotes, half_life
+from tools.verify.physics.equilibrium import nash_conv, play
+from tools.verify.physics.games import Game, price_risk
+from tools.verify.physics.replay import bare_rules, flat_quotes, half_life
 
 # With discount 1 and lambda 1 advantages are right although the value cannot see what was sold so far.
 TRAINING = {"gamma": 1.0, "lambda_": 1.0, "num_epochs": 4, "minibatch_size": 4096}

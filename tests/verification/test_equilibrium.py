@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arena.market.types import ImpactMode
-from tools.verify.equilibrium import Equilibrium, best_response_gains, nash_conv, play
-from tools.verify.games import Game, price_risk
-from tools.verify.replay import bare_rules, flat_quotes, half_life
-from tools.verify.solutions import PROBLEMS, solve, solve_folder
-from tools.verify.truth import Entry, TruthError
+from tools.verify.physics.equilibrium import Equilibrium, best_response_gains, nash_conv, play
+from tools.verify.physics.games import Game, price_risk
+from tools.verify.physics.replay import bare_rules, flat_quotes, half_life
+from tools.verify.physics.solutions import PROBLEMS, solve, solve_folder
+from tools.verify.physics.truth import Entry, TruthError
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "solve_game.py"
 WriteFolder = Callable[..., Path]

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tools.verify.arrays import GoldenError, error_within
-from tools.verify.forecasters import open_golden, verify_golden, verify_route
+from tools.verify.forecasters.arrays import GoldenError, error_within
+from tools.verify.forecasters.folder import open_golden, verify_golden, verify_route
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden"

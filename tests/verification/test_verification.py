@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from tools.verify.checks import Check, compare, summary
-from tools.verify.folder import REPLAYS, verify_folder
-from tools.verify.quadratic import minimise
-from tools.verify.truth import Entry, TruthError
+from tools.verify.physics.checks import Check, compare
+from tools.verify.physics.folder import REPLAYS, verify_folder
+from tools.verify.physics.quadratic import minimise
+from tools.verify.physics.truth import Entry, TruthError
+from tools.verify.summary import summary
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "verify_physics.py"
 WriteFolder = Callable[..., Path]
@@ -218,3 +219,18 @@ def test_minimise_solves_a_constrained_quadratic() -> None:
     best = minimise(objective, torch.tensor([[2.0, 0, 5]]).double(), torch.tensor([[1.0, 1, 0]]).double(), unit=3.0)
     torch.testing.assert_close(objective(best), torch.zeros(1, dtype=torch.float64), atol=1e-20, rtol=0)
     torch.testing.assert_close(best[0, 0] + best[0, 1], torch.tensor(2.0, dtype=torch.float64))
+
+
+def test_the_scripts_find_their_tools_from_any_folder(tmp_path: Path) -> None:
+    program = f"""
+import runpy, sys
+from pathlib import Path
+elsewhere = [path for path in sys.path if not Path(path or ".", "tools", "verify").is_dir()]
+for name in ("solve_game", "verify_forecaster", "verify_physics"):
+    sys.path[:] = elsewhere
+    for module in [module for module in sys.modules if module.partition(".")[0] == "tools"]:
+        del sys.modules[module]
+    runpy.run_path(f"{SCRIPT.parent}/{{name}}.py")
+"""
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

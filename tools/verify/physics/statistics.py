@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from arena.tournament.stats import cycles, plackett_luce, ratios
-from tools.verify.checks import Check, compare
-from tools.verify.truth import Entry, TruthError
+from tools.verify.physics.checks import Check, compare
+from tools.verify.physics.truth import Entry, TruthError
 
 # Skills are the end of an iteration: two of them agree as far as each had converged.
 SKILL_TOLERANCE = 1e-8

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from arena.market.impact import decay_factors, displacement
 from arena.market.types import ImpactMode, MarketParams, Quotes
-from tools.verify.checks import RELATIVE, ROUNDING, Check, at_most_zero, compare, skip
-from tools.verify.equilibrium import best_response_gains
-from tools.verify.quadratic import minimise
-from tools.verify.replay import bare_rules, flat_quotes, half_life, replay, selling_cost, traded_value
-from tools.verify.truth import Entry
+from tools.verify.physics.checks import RELATIVE, ROUNDING, Check, at_most_zero, compare, skip
+from tools.verify.physics.equilibrium import best_response_gains
+from tools.verify.physics.quadratic import minimise
+from tools.verify.physics.replay import bare_rules, flat_quotes, half_life, replay, selling_cost, traded_value
+from tools.verify.physics.truth import Entry
 
 
 @dataclass(frozen=True)

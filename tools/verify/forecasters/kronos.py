@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from arena.forecast.models.kronos import calendar_stamps
 from arena.forecast.models.kronos_predictor import filtered_probabilities
-from tools.verify.arrays import ArrayCheck, GoldenError, Route, error_within, judge, skip
-from tools.verify.golden_cases import read_object
+from tools.verify.forecasters.arrays import ArrayCheck, GoldenError, Route, error_within, judge, skip
+from tools.verify.forecasters.cases import read_object
 
 META = "meta.json"
 FILES = ("inputs", "tokenizer_golden", "predictor_golden", "ar_greedy_golden", "sampling_golden")

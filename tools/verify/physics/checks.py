@@ -1,14 +1,13 @@
 """What a replay says about one number, or one array of numbers, of a truth folder."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from tools.verify.truth import TruthError
+from tools.verify.physics.truth import TruthError
 
 # Two float64 programs that do the same sums in another order differ by a few hundred roundings of 1.1e-16, and at most
 # a thousandfold of that where impact (1e-3 of a price) is read off prices; any wrong rule differs by far more.
@@ -16,13 +15,6 @@ RELATIVE = 1e-9
 # Values that are differences of larger numbers (a cost is cash received minus notional) may in addition be off by some
 # hundred roundings of those numbers: 1e-14 of `scale`.
 ROUNDING = 1e-14
-
-
-class Judged(Protocol):
-    """Anything that passed, failed or was skipped."""
-
-    @property
-    def status(self) -> Literal["PASS", "FAIL", "SKIP"]: ...
 
 
 @dataclass(frozen=True)
@@ -79,12 +71,6 @@ def at_most_zero(name: str, value: Tensor | float, size: Tensor | float, toleran
 def skip(name: str, reason: str) -> Check:
     """A number that is not replayed, and why."""
     return Check(name, "SKIP", reason=reason)
-
-
-def summary(checks: Sequence[Judged]) -> str:
-    """`N passed, M failed, K skipped`."""
-    count = {status: sum(check.status == status for check in checks) for status in ("PASS", "FAIL", "SKIP")}
-    return f"{count['PASS']} passed, {count['FAIL']} failed, {count['SKIP']} skipped"
 
 
 def _judge(name: str, value: Tensor, expected: Tensor, error: Tensor, tolerance: float) -> Check:

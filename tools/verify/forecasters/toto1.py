@@ -13,8 +13,8 @@ from torch import Tensor
 
 from arena.forecast.models.toto1_mixture import Mixture
 from arena.forecast.types import QUANTILE_LEVELS
-from tools.verify.arrays import ArrayCheck, Route, error_within, judge, skip
-from tools.verify.golden_cases import Case
+from tools.verify.forecasters.arrays import ArrayCheck, Route, error_within, judge, skip
+from tools.verify.forecasters.cases import Case
 
 ENTRY_POINTS = ("forward", "states", "steps", "forecast", "sample")
 INPUTS = ("series", "padding_mask", "id_mask")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tools.verify.quadratic import FLAT, expand, minimise
+from tools.verify.physics.quadratic import FLAT, expand, minimise
 
 Objectives = Callable[[Tensor], Tensor]
 

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tools.verify.checks import Check
-from tools.verify.energy import check_energy
-from tools.verify.games import check_nash_games
-from tools.verify.kyle import check_kyle
-from tools.verify.ledger import check_golden_ledger
-from tools.verify.metaorders import check_square_root_law
-from tools.verify.schedules import check_almgren_chriss, check_obizhaeva_wang
-from tools.verify.statistics import check_statistics
-from tools.verify.truth import Entry, TruthError, read
+from tools.verify.physics.checks import Check
+from tools.verify.physics.energy import check_energy
+from tools.verify.physics.games import check_nash_games
+from tools.verify.physics.kyle import check_kyle
+from tools.verify.physics.ledger import check_golden_ledger
+from tools.verify.physics.metaorders import check_square_root_law
+from tools.verify.physics.schedules import check_almgren_chriss, check_obizhaeva_wang
+from tools.verify.physics.statistics import check_statistics
+from tools.verify.physics.truth import Entry, TruthError, read
 
 REPLAYS: dict[str, Callable[[Entry], Iterator[Check]]] = {
     "a_almgren_chriss.json": check_almgren_chriss,

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from arena.forecast.models.toto import patch_scaler
-from tools.verify.arrays import ArrayCheck, Route, error_within, judge, skip
-from tools.verify.golden_cases import Case
+from tools.verify.forecasters.arrays import ArrayCheck, Route, error_within, judge, skip
+from tools.verify.forecasters.cases import Case
 
 ENTRY_POINTS = ("forecast", "trace")
 INPUTS = ("target", "target_mask", "series_ids")

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from arena.market.impact import decay_factors
 from arena.market.types import ImpactMode, MarketParams
-from tools.verify.checks import Check, compare, skip
-from tools.verify.games import Game, price_risk
-from tools.verify.replay import bare_rules, flat_quotes, half_life, replay, traded_value
-from tools.verify.truth import Entry
+from tools.verify.physics.checks import Check, compare, skip
+from tools.verify.physics.games import Game, price_risk
+from tools.verify.physics.replay import bare_rules, flat_quotes, half_life, replay, traded_value
+from tools.verify.physics.truth import Entry
 
 
 def almgren_chriss_seller(truth: Entry, row: Entry) -> Game:

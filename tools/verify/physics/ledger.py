@@ -11,8 +11,8 @@ from arena.market.accounting import mark_value
 from arena.market.impact import decay_factors, displacement, mode_displacements
 from arena.market.step import initial_state, step_orders
 from arena.market.types import ImpactMode, MarketParams, Quotes
-from tools.verify.checks import Check, compare
-from tools.verify.truth import Entry
+from tools.verify.physics.checks import Check, compare
+from tools.verify.physics.truth import Entry
 
 
 def check_golden_ledger(truth: Entry) -> Iterator[Check]:

@@ -12,9 +12,9 @@ from arena.market.accounting import mark_value
 from arena.market.impact import decay, displacement, potential
 from arena.market.step import initial_state, step_orders
 from arena.market.types import ImpactMode, MarketParams, Quotes
-from tools.verify.checks import RELATIVE, ROUNDING, Check, at_most_zero, compare, skip
-from tools.verify.replay import bare_rules, flat_quotes, replay
-from tools.verify.truth import Entry, TruthError
+from tools.verify.physics.checks import RELATIVE, ROUNDING, Check, at_most_zero, compare, skip
+from tools.verify.physics.replay import bare_rules, flat_quotes, replay
+from tools.verify.physics.truth import Entry, TruthError
 
 
 def check_energy(truth: Entry) -> Iterator[Check]:

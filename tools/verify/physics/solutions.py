@@ -10,10 +10,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from tools.verify.equilibrium import nash_conv, play
-from tools.verify.games import Game, resilient_game, temporary_impact_game
-from tools.verify.schedules import almgren_chriss_seller, obizhaeva_wang_seller, power_law_seller
-from tools.verify.truth import Entry, TruthError, read
+from tools.verify.physics.equilibrium import nash_conv, play
+from tools.verify.physics.games import Game, resilient_game, temporary_impact_game
+from tools.verify.physics.schedules import almgren_chriss_seller, obizhaeva_wang_seller, power_law_seller
+from tools.verify.physics.truth import Entry, TruthError, read
 
 # Costs and schedules may differ from the file's by this share, and NashConv be this share of the total cost.
 SOLVED = 1e-6
@@ -40,7 +40,7 @@ class Solution:
     num_players: int = 0
     num_trades: int = 0
     num_rounds: int = 0
-    first_order: float = 0.0  # tools.verify.equilibrium.Equilibrium
+    first_order: float = 0.0  # tools.verify.physics.equilibrium.Equilibrium
     cost: float = 0.0
     expected: float = 0.0
     cost_error: float = 0.0  # |cost - expected| / |expected|

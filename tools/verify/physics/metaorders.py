@@ -10,9 +10,9 @@ from torch import Tensor
 
 from arena.market.impact import decay, displacement, mode_displacements
 from arena.market.types import ImpactMode, MarketParams, Quotes
-from tools.verify.checks import Check, compare, skip
-from tools.verify.replay import bare_rules, flat_quotes, replay
-from tools.verify.truth import Entry, TruthError
+from tools.verify.physics.checks import Check, compare, skip
+from tools.verify.physics.replay import bare_rules, flat_quotes, replay
+from tools.verify.physics.truth import Entry, TruthError
 
 SQUARE_ROOT = 0.5  # the delta of every transient mode in these tables
 # In units of volume this much smaller than the faintest imbalance, the smoothing of |E| near rest is out of sight.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from arena.forecast.models.checkpoint import read_safetensors
-from tools.verify.arrays import GoldenError
+from tools.verify.forecasters.arrays import GoldenError
 
 MANIFEST = "manifest.json"
 NOISE_FLOOR = "f32_noise_floor"

@@ -18,9 +18,9 @@ from arena.forecast.models.checkpoint import CONFIG
 from arena.forecast.models.kronos import load_kronos
 from arena.forecast.models.toto import load_toto2
 from arena.forecast.models.toto1 import load_toto1
-from tools.verify import golden_kronos, golden_toto1, golden_toto2
-from tools.verify.arrays import ArrayCheck, GoldenError, Route
-from tools.verify.golden_cases import read_cases, read_object
+from tools.verify.forecasters import kronos, toto1, toto2
+from tools.verify.forecasters.arrays import ArrayCheck, GoldenError, Route
+from tools.verify.forecasters.cases import read_cases, read_object
 
 
 class Golden(NamedTuple):
@@ -81,7 +81,7 @@ def _open_toto(folder: Path) -> Golden:
     if not kind:
         raise GoldenError(f"{folder / CONFIG} is neither of Toto 2.0 nor of Toto 1.0: no other model has such a folder")
     bars = Toto1OnBars(load_toto1(folder)) if kind == "toto1" else TotoOnBars(load_toto2(folder))
-    parts = golden_toto1 if kind == "toto1" else golden_toto2
+    parts = toto1 if kind == "toto1" else toto2
     cases = read_cases(folder)
 
     def checks(model: Any, route: Route) -> Iterator[ArrayCheck]:
@@ -92,10 +92,10 @@ def _open_toto(folder: Path) -> Golden:
 
 
 def _open_kronos(folder: Path) -> Golden:
-    arrays = golden_kronos.read_golden(folder)
-    kronos = load_kronos(folder / "tokenizer", folder / "predictor", max(arrays.regimes.values()))
+    arrays = kronos.read_golden(folder)
+    network = load_kronos(folder / "tokenizer", folder / "predictor", max(arrays.regimes.values()))
 
     def checks(model: Any, route: Route) -> Iterator[ArrayCheck]:
-        return golden_kronos.check_kronos(model, arrays, route)
+        return kronos.check_kronos(model, arrays, route)
 
-    return Golden("kronos", KronosOnBars(kronos).eval(), golden_kronos.ENTRY_POINTS, checks)
+    return Golden("kronos", KronosOnBars(network).eval(), kronos.ENTRY_POINTS, checks)

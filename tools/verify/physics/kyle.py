@@ -16,9 +16,9 @@ from arena.market.accounting import mark_value
 from arena.market.impact import displacement
 from arena.market.step import initial_state, step_orders
 from arena.market.types import ImpactMode, MarketParams, Quotes
-from tools.verify.checks import Check, at_most_zero, compare, skip
-from tools.verify.replay import bare_rules, flat_quotes
-from tools.verify.truth import Entry, TruthError
+from tools.verify.physics.checks import Check, at_most_zero, compare, skip
+from tools.verify.physics.replay import bare_rules, flat_quotes
+from tools.verify.physics.truth import Entry, TruthError
 
 PRICE_IN_SD = 100.0  # p0 in standard deviations of v: nothing checked depends on it
 MULTI_TOLERANCE = 1e-8  # the file's recursion is solved by a search, which leaves about 1e-9

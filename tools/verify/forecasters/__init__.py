@@ -1,0 +1,1 @@
+"""Comparisons of the shipped forecasters with what their upstreams computed, from golden folders."""

@@ -1,0 +1,1 @@
+"""Replays of known results of the market (closed forms, equilibria, a ledger) and of the statistics that rank."""
