@@ -133,6 +133,7 @@ def test_half_precision_is_for_the_weights_alone(tmp_path, kind, dtype):
     assert abs((far - near)[..., :4].median() - 1e5) < 1.0, "half precision has no numbers between 99968 and 100032"
 
 
+@pytest.mark.slow
 def test_a_program_takes_shorter_contexts_and_horizons_and_any_batch(tmp_path):
     path, manifest, module = written(tmp_path, "toto2", form="export")
     cases = [(*case[:3], 0, 0) for case in sample_cases(CONTEXT, HORIZON, 0, "cpu", any_length=False)]
