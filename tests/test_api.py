@@ -80,16 +80,13 @@ def test_workers_and_the_command_line_give_the_same_fingerprint(played, field, t
 
 
 @pytest.mark.ray
-def test_a_ray_of_the_caller_is_used_and_left_running(played, field, tmp_path):
+def test_a_ray_of_the_caller_is_used_and_left_running(played, field, tmp_path, local_ray):
     import ray
 
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        assert run(field, tmp_path, workers=None).fingerprint == played.fingerprint
-        assert run(field, tmp_path, workers=1).fingerprint == played.fingerprint
-        assert ray.is_initialized()
-    finally:
-        ray.shutdown()
+    node = ray.get_runtime_context().get_node_id()
+    for workers in (None, 1):
+        assert run(field, tmp_path, workers=workers).fingerprint == played.fingerprint
+    assert ray.get_runtime_context().get_node_id() == node
 
 
 def test_names_and_mappings(tmp_path):

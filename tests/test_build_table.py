@@ -1,20 +1,17 @@
 """Tables made ahead are those that a tournament asks for."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from arena.forecast.baselines import Drift
+from tests.script import run_script
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--data.scenarios", "3", "--data.num-assets", "2", "--data.episode-length", "5"]
 
 
 def run(*arguments):
-    command = [sys.executable, str(ROOT / "scripts" / "build_table.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+    return run_script(ROOT / "scripts" / "build_table.py", *arguments)
 
 
 def test_a_tournament_finds_what_was_made_ahead(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from arena.cli import check, main, tournament
+from tests.script import run_script
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "tournament.py"
@@ -29,10 +30,8 @@ class Slow:
 """
 
 
-def run(*arguments, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd
-    )
+def run(*arguments):
+    return run_script(SCRIPT, *arguments, cwd=ROOT)
 
 
 def refusal(capsys, *arguments):
@@ -59,7 +58,8 @@ def write_bars(folder, num_bars=200, symbols=("ABC", "DEF", "GHI")):
 
 
 def test_a_tiny_tournament_from_start_to_table(tmp_path):
-    done = run(*TINY, "--out", tmp_path / "runs", "--seed", 9)
+    command = [sys.executable, str(SCRIPT), *TINY, "--out", str(tmp_path / "runs"), "--seed", "9"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "seed 9" in done.stdout.splitlines()[0]
     assert "4 synthetic (signal mode), 2 assets" in done.stdout

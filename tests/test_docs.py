@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from arena.agents.sandbox.isolation import SUPPORTED
+from arena.cli import main
+from arena.rl.app.config import load_train_config
+from arena.tournament.run import command
 
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -48,16 +52,20 @@ PAGES = [
     pytest.param(
         "agent.md",
         ["my_agent.py", "runs/0001-mine/report.html", "runs/0002-mine/report.html"],
-        marks=pytest.mark.skipif(not SUPPORTED, reason="isolates, for which this system has no means"),
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(not SUPPORTED, reason="isolates, for which this system has no means"),
+        ],
     ),
     pytest.param(
         "train.md",
         ["runs/0001-smoke/policy.pt", "runs/0001-smoke/plots/learning.png", "runs/0002-field/report.html"],
-        marks=[pytest.mark.ray],
+        marks=[pytest.mark.slow, pytest.mark.ray],
     ),
     pytest.param(
         "ranking.md",
         ["runs/0002-small-null/report.html", "runs/0003-small-positive/report.html", "comparison.html"],
+        marks=pytest.mark.slow,
     ),
     pytest.param("monitoring.md", ["grafana/arena_dashboard.json"]),
     pytest.param(
@@ -70,6 +78,24 @@ PAGES = [
 def test_what_a_page_says_can_be_done(name, results, tmp_path):
     follow((ROOT / "docs" / name).read_text(encoding="utf-8"), tmp_path)
     assert [result for result in results if not any(map(Path.is_file, tmp_path.glob(result)))] == []
+
+
+@pytest.mark.parametrize("name", ["agent.md", "train.md", "ranking.md"])
+def test_what_a_long_page_asks_for_is_understood(name, tmp_path, monkeypatch):
+    """Its files and the flags of its tournaments and trainings, none of which is played here."""
+    understood = []
+    monkeypatch.setattr(command, "tournament", lambda config, run, words: understood.append(config) or 0)
+    monkeypatch.chdir(tmp_path)
+    for language, text in blocks((ROOT / "docs" / name).read_text(encoding="utf-8")):
+        if language in ("python", "yaml") and (named := NAMED.match(text)):
+            Path(named[1]).write_text(text, encoding="utf-8")
+        lines = text.replace("\\\n", " ").splitlines() if language == "sh" else []
+        for program, *words in filter(None, map(shlex.split, lines)):
+            if program == "arena" and words[0] == "tournament" and not any(word.startswith("runs/") for word in words):
+                assert main(words) == 0, words
+            elif program == "arena" and words[:2] == ["train", "--config"]:
+                understood.append(load_train_config(words[2], words[3:]))
+    assert understood
 
 
 @pytest.mark.parametrize(

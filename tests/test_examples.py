@@ -31,8 +31,7 @@ def outputs(notebook):
     return found
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=[pytest.mark.slow, pytest.mark.ray])])
 def test_the_first_tournament(tmp_path, workers):
     shown = outputs(executed("first_tournament.ipynb", tmp_path, "workers=0", f"workers={workers}"))
     tables = [text for kind, text in shown if kind == "text/html"]

@@ -28,6 +28,7 @@ from arena.data.synthetic.market import SyntheticParams, generate
 from arena.market.observation import seat_view
 from arena.market.presets import preset
 from arena.market.vector import VectorMarket
+from tests import needs
 
 SOURCE = '''
 import numpy as np
@@ -82,10 +83,7 @@ def test_an_isolated_agent_gives_the_same_bits(name, dice):
 
 
 def test_a_sandboxed_agent_gives_the_same_bits(dice):
-    try:
-        checked_program()
-    except IsolationUnavailable as error:
-        pytest.skip(str(error))
+    needs.bubblewrap()
     with opened(dice, {}, Isolation("sandbox")) as agent:
         assert torch.equal(weights_in_a_market(agent), weights_in_a_market(make_agent(dice)))
 

@@ -74,12 +74,9 @@ def enliven(module):
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
+def checkpoints(local_ray, tmp_path_factory):
     """Checkpoints of algorithms, by name, and their modules."""
-    import ray
-
     folder = tmp_path_factory.mktemp("rllib")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     modules = {}
     for name, sections in TRAININGS.items():
         algorithm = make_rllib_config(sections).build_algo()
@@ -89,7 +86,6 @@ def checkpoints(tmp_path_factory):
             enliven(module)
         algorithm.save_to_path(str(folder / name))
         algorithm.stop()
-    ray.shutdown()
     return folder, modules
 
 
@@ -151,7 +147,10 @@ class TestCheckpoints:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         assert found.std() > 0.01
 
-    @pytest.mark.parametrize("name", ["stock", "stock_reach@trader_0", "sac", "tensor"])
+    @pytest.mark.parametrize(
+        "name",
+        ["tensor", *(pytest.param(x, marks=pytest.mark.slow) for x in ("stock", "stock_reach@trader_0", "sac"))],
+    )
     def test_they_keep_the_contract(self, checkpoints, name, capsys):
         assert check([f"rllib:{checkpoints[0] / name}"]) == 0
         assert "keeps the contract" in capsys.readouterr().out

@@ -44,7 +44,13 @@ def models(tmp_path_factory):
     return folder, models
 
 
-@pytest.mark.parametrize("name", [*ALGORITHMS, "gSDE"])
+ONE_AND_THE_REST = [
+    ALGORITHMS[0],
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS[1:]),
+]
+
+
+@pytest.mark.parametrize("name", [*ONE_AND_THE_REST, pytest.param("gSDE", marks=pytest.mark.slow)])
 def test_it_plays_the_deterministic_action_of_the_model(models, compare_in_market, name):
     folder, found = models
     agent = make_agent(f"sb3:{folder / name}.zip")
@@ -53,7 +59,7 @@ def test_it_plays_the_deterministic_action_of_the_model(models, compare_in_marke
     )
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", ONE_AND_THE_REST)
 def test_it_keeps_the_contract(models, name, capsys):
     folder, _ = models
     check_agent(make_agent(f"sb3:{folder / name}.zip"))

@@ -1,22 +1,18 @@
 """The benchmark of the cache, as its user meets it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 
 from arena.bench.cache import rolling_windows
+from tests.script import run_script
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments):
-    script = ROOT / "scripts" / "benchmark_cache.py"
-    return subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+    return run_script(ROOT / "scripts" / "benchmark_cache.py", *arguments, cwd=ROOT)
 
 
 def test_windows_roll():

@@ -1,8 +1,6 @@
 """What the forecaster benchmark counts and writes; how fast anything is stays out of the tests."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from arena.forecast.export.exporter import export, script_module
 from arena.forecast.export.parity import sample_cases
 from arena.forecast.export.sources import open_random, open_toto
 from arena.forecast.models.bar_models import TotoOnBars
+from tests.script import run_script
 
 ROOT = Path(__file__).parents[2]
 TOTO = ROOT / "tests" / "golden" / "toto2_tiny"
@@ -28,14 +27,7 @@ KEYS = (
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "scripts/benchmark_forecaster.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={"OMP_NUM_THREADS": "1", "PATH": ""},
-    )
+    return run_script(ROOT / "scripts" / "benchmark_forecaster.py", *arguments, cwd=ROOT)
 
 
 def multiply_adds_of_toto(config, context, horizon):
@@ -56,7 +48,7 @@ def multiply_adds_of_toto(config, context, horizon):
     return total + 6 * read * (width * 4 * width + 4 * width * out + width * out)
 
 
-@pytest.mark.parametrize("scripted", [False, True])
+@pytest.mark.parametrize("scripted", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_multiply_adds_are_those_of_the_pruned_network(scripted):
     source = open_random("toto-4m")
     assert isinstance(source.module, TotoOnBars)
@@ -65,6 +57,7 @@ def test_multiply_adds_are_those_of_the_pruned_network(scripted):
     assert count_multiply_adds(module, case) == multiply_adds_of_toto(source.manifest["config"], 128, 64)
 
 
+@pytest.mark.slow
 def test_a_file_is_measured(tmp_path):
     source = open_toto(TOTO)
     export(source.module, tmp_path / "toto.pt", source.manifest, 32, 4)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from arena.bench.stopwatch import Stopwatch
+from tests.script import run_script
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts/benchmark_training.py"
@@ -52,6 +53,7 @@ def test_time_counts_once_and_for_the_inner_of_two():
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_both_paths_are_measured_on_one_workload(tmp_path):
     workload, record = tmp_path / "tiny.yaml", tmp_path / "record.json"
     workload.write_text(yaml.safe_dump(TINY, sort_keys=False))
@@ -92,6 +94,6 @@ def test_rollouts_inside_the_learner_are_measured(tmp_path):
     ],
 )
 def test_bad_input_is_one_sentence(arguments, said):
-    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
+    done = run_script(SCRIPT, *arguments)
     assert done.returncode == 2
     assert said in done.stderr

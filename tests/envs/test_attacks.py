@@ -150,7 +150,7 @@ def evolve(gain: Gain, shape: tuple[int, ...], num_generations: int, width: floa
 @pytest.mark.parametrize("cap", [inf, 0.1], ids=["uncapped", "capped"])
 @pytest.mark.parametrize("name", ["sqrt", "linear_ow"])
 def test_gradient_ascent_finds_nothing(name: str, cap: float) -> None:
-    check_gradient_ascent(name, cap, num_bars=NUM_BARS, num_restarts=96, num_steps=150)
+    check_gradient_ascent(name, cap, num_bars=6, num_restarts=64, num_steps=80)
 
 
 @pytest.mark.slow
@@ -175,7 +175,7 @@ def check_gradient_ascent(name: str, cap: float, num_bars: int, num_restarts: in
 @pytest.mark.parametrize("name", ["sqrt", "linear_ow"])
 def test_adapting_to_a_martingale_gains_nothing(name: str) -> None:
     """The price moves by 20 % up or down each bar; orders are free at each node of the tree; the mean gain is exact."""
-    check_martingale(name, num_bars=5, num_restarts=32, num_steps=120)
+    check_martingale(name, num_bars=5, num_restarts=8, num_steps=80)
 
 
 @pytest.mark.slow

@@ -119,6 +119,7 @@ def test_float32_stays_close_to_float64():
     torch.testing.assert_close(navs[0], navs[1], rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_compiled_step_equals_the_eager_one():
     steps = []
     for compiled in (False, True):

@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,8 +19,10 @@ from arena.forecast.models.checkpoint import WEIGHTS
 from arena.forecast.models.embedded import FOLDER, bar_series, load_embedded, new_embedded
 from arena.forecast.returns import expected_return
 from arena.forecast.types import CHANNELS, CLOSE
+from tests.script import run_script
 
 ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "train_forecaster.py"
 CONTEXT, HORIZON = 64, 20
 TINY = {
     "patch_size": 8,
@@ -257,16 +257,13 @@ def test_what_is_hidden_is_hidden_for_good_and_the_last_close_stays():
     assert bool(losses_of(model, lessons, context).pinball.isfinite())
 
 
-def run_script(*arguments):
-    script = [sys.executable, str(ROOT / "scripts/train_forecaster.py"), *map(str, arguments)]
-    return subprocess.run(script, capture_output=True, text=True, check=False)
-
-
 def test_the_script_trains_and_records(tmp_path):
     lessons = {"markets_per_step": 1, "windows_per_asset": 1}
     plan = {"network": TINY, "training": {"steps": 2}, "lessons": lessons}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-    run = run_script("--config", tmp_path / "plan.yaml", "--out", tmp_path / "out", "--json", tmp_path / "record.json")
+    run = run_script(
+        SCRIPT, "--config", tmp_path / "plan.yaml", "--out", tmp_path / "out", "--json", tmp_path / "record.json"
+    )
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "record.png").stat().st_size > 0
     record = json.loads((tmp_path / "record.json").read_text())
@@ -276,7 +273,7 @@ def test_the_script_trains_and_records(tmp_path):
 
 
 def test_the_script_refuses_in_one_sentence(tmp_path):
-    run = run_script("--config", tmp_path / "missing.yaml", "--out", tmp_path)
+    run = run_script(SCRIPT, "--config", tmp_path / "missing.yaml", "--out", tmp_path)
     assert run.returncode == 2
     assert "missing.yaml cannot be used" in run.stderr
     assert run.stderr.count("\n") == 1

@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from arena.forecast.baselines import Persistence
 from arena.forecast.evaluate import evaluation
 from arena.forecast.evaluate.evaluation import Setting, evaluate
 from arena.forecast.types import CLOSE, QUANTILE_LEVELS, Forecast, ForecasterStats
+from tests.script import run_script
 
 ROOT = Path(__file__).parent.parent.parent
 DAY = 86_400 * 10**9  # ns
@@ -223,14 +222,7 @@ def test_dates_that_a_model_has_seen_are_reported():
 
 
 def command(*arguments):
-    run = subprocess.run(
-        [sys.executable, "scripts/evaluate_forecaster.py", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        env={"OMP_NUM_THREADS": "1", "PATH": ""},
-    )
+    run = run_script(ROOT / "scripts" / "evaluate_forecaster.py", *arguments, cwd=ROOT)
     return run.returncode, run.stdout, run.stderr
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from arena.forecast.forecaster import ModelForecaster
 GOLDEN = Path(__file__).parent.parent / "golden"
 CONTEXT, HORIZON = 48, 16
 KINDS = ("toto2", "toto1", "kronos")
+ONE_KIND_AND_THE_REST = ["toto2", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])]
 
 # None of these can be imported: torch, what it needs itself and the standard library must do.
 ALONE = """
@@ -49,8 +51,8 @@ def source_of(kind):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """One float32 TorchScript file of each kind: path, manifest, model in eager."""
-    return {kind: written(tmp_path_factory.mktemp("models"), kind) for kind in KINDS}
+    """(kind) -> its float32 TorchScript file: path, manifest, model in eager; each is written once."""
+    return cache(lambda kind: written(tmp_path_factory.mktemp("models"), kind))
 
 
 def written(folder, kind, **changes):
@@ -72,18 +74,18 @@ def run_alone(folder, path, cases):
     return torch.load(answered, weights_only=True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_KIND_AND_THE_REST)
 def test_a_file_runs_where_only_torch_can_be_imported(tmp_path, files, kind):
-    path, manifest, module = files[kind]
+    path, manifest, module = files(kind)
     cases = sample_cases(CONTEXT, HORIZON, manifest["num_samples"], "cpu")
     *outputs, entry_points = run_alone(tmp_path, path, cases)
     assert errors(outputs, run_here(module, cases), cases).max() <= max(manifest["tolerance"], 1e-6)
     assert entry_points == (("forward",) if kind == "kronos" else ("forward", "forecast")), "the network's own calls"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_KIND_AND_THE_REST)
 def test_the_manifest_says_what_is_in_the_file(files, kind):
-    path, manifest, _ = files[kind]
+    path, manifest, _ = files(kind)
     assert read_manifest(path) == json.loads(json.dumps(manifest))
     stored = {"manifest.json": ""}
     torch.jit.load(str(path), _extra_files=stored)
@@ -96,9 +98,9 @@ def test_the_manifest_says_what_is_in_the_file(files, kind):
     assert manifest["torch"] == torch.__version__
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_KIND_AND_THE_REST)
 def test_a_loaded_file_is_a_forecaster(files, kind):
-    path, _, module = files[kind]
+    path, _, module = files(kind)
     loaded, manifest = load_artifact(path)
     context, stamps, horizon, *_ = sample_cases(CONTEXT, HORIZON, 2, "cpu")[0]
     found = ModelForecaster(loaded, manifest).predict(context, stamps, horizon)
@@ -107,7 +109,14 @@ def test_a_loaded_file_is_a_forecaster(files, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype"), [("toto2", "float16"), ("toto2", "bfloat16"), ("toto1", "float16"), ("kronos", "bfloat16")]
+    ("kind", "dtype"),
+    [
+        ("toto2", "float16"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (("toto2", "bfloat16"), ("toto1", "float16"), ("kronos", "bfloat16"))
+        ),
+    ],
 )
 def test_half_precision_is_for_the_weights_alone(tmp_path, kind, dtype):
     path, manifest, _ = written(tmp_path, kind, dtype=dtype)
@@ -124,6 +133,7 @@ def test_half_precision_is_for_the_weights_alone(tmp_path, kind, dtype):
     assert abs((far - near)[..., :4].median() - 1e5) < 1.0, "half precision has no numbers between 99968 and 100032"
 
 
+@pytest.mark.slow
 def test_a_program_takes_shorter_contexts_and_horizons_and_any_batch(tmp_path):
     path, manifest, module = written(tmp_path, "toto2", form="export")
     cases = [(*case[:3], 0, 0) for case in sample_cases(CONTEXT, HORIZON, 0, "cpu", any_length=False)]

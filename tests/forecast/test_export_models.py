@@ -2,18 +2,18 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from arena.forecast.export.artifact import load_artifact
 from arena.forecast.export.published import PUBLISHED, Published, write_random_checkpoint
 from arena.forecast.export.sources import count_parameters, hashes, open_kronos, open_random, open_toto
 from arena.forecast.models.checkpoint import load_checkpoint
+from tests.script import run_script
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -22,15 +22,7 @@ SMALL = ("--context", "32", "--horizon", "4")
 
 
 def run(*arguments):
-    environment = {"OMP_NUM_THREADS": "1", "PATH": "", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        [sys.executable, "scripts/export_models.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=environment,
-    )
+    return run_script(ROOT / "scripts" / "export_models.py", *arguments, cwd=ROOT)
 
 
 def copy_of(folder, place, **changes):
@@ -41,6 +33,7 @@ def copy_of(folder, place, **changes):
     return place
 
 
+@pytest.mark.slow
 def test_both_models_from_local_folders(tmp_path):
     sources = ("--toto", TOTO, "--kronos", PREDICTOR, "--tokenizer", TOKENIZER, "--max-context", "64")
     done = run(*sources, *SMALL, "--out", tmp_path / "models")
@@ -85,7 +78,8 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_bad_input_is_one_sentence(name, tmp_path):
+def test_bad_input_is_one_sentence(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     if name == "no GPU" and torch.cuda.is_available():
         pytest.skip("there is one")
     arguments, expected = REFUSALS[name]

@@ -5,8 +5,7 @@ import sys
 import pytest
 import torch
 
-from arena.agents.sandbox.bubblewrap import checked_program
-from arena.agents.sandbox.isolation import SUPPORTED, Isolation, IsolationUnavailable
+from arena.agents.sandbox.isolation import SUPPORTED, Isolation
 from arena.config.files import read_config
 from arena.config.tournament import AgentConfig, TournamentConfig
 from arena.data.synthetic.market import SyntheticParams, generate
@@ -17,6 +16,7 @@ from arena.tournament.setup.entrants import MOST_NAMES, code_note, entrants_with
 from arena.tournament.setup.plan import make_plan
 from arena.tournament.store.units import digest, table_from_columns
 from arena.tournament.types import FORFEIT, OK, Lineup, Unit
+from tests import needs
 from tests.test_docs import ROOT, blocks
 from tests.tournament.canary import write_canary
 from tests.tournament.test_entrants import policy
@@ -24,13 +24,6 @@ from tests.tournament.test_isolated_tournament import played
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="isolates, for which this system has no means")
 ASSETS, LEVELS = 4, ("none", "sandbox")
-
-
-def needs_bubblewrap():
-    try:
-        checked_program()
-    except IsolationUnavailable as error:
-        pytest.skip(str(error))
 
 
 def config(tmp_path, level, *agents):
@@ -77,7 +70,7 @@ def test_policies_from_files_play_isolated_with_the_same_digest(tmp_path, monkey
 
 
 def test_policies_from_files_play_in_a_sandbox_with_the_same_digest(tmp_path):
-    needs_bubblewrap()
+    needs.bubblewrap()
     specs = [spec for spec in (policy(tmp_path / "a.pt"), onnx_policy(tmp_path / "a.onnx")) if spec]
     here, apart = (of_match({spec: Entrant(spec, {}, Isolation(level)) for spec in specs}) for level in LEVELS)
     assert digest(apart) == digest(here)
@@ -88,7 +81,7 @@ def test_policies_from_files_play_in_a_sandbox_with_the_same_digest(tmp_path):
 @pytest.fixture
 def canary(tmp_path):
     """A path in a folder that no sandbox shows, so that the file cannot even be made in memory."""
-    needs_bubblewrap()
+    needs.bubblewrap()
     (tmp_path / "ours").mkdir()
     return tmp_path / "ours" / "canary"
 

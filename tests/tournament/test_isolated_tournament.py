@@ -79,6 +79,7 @@ def test_isolation_changes_no_result(tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
 def test_isolated_agents_play_in_the_workers_of_ray(tmp_path):
     on_ray, _, _ = played(tiny(tmp_path, workers=2))
     here, _, _ = played(tiny(tmp_path))

@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 
 from arena.cli import main
+from tests import needs
 from tests.tournament.browser import BROWSER, Visit, visit
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
 FIELD = ("cash", "buy_and_hold", "momentum", "random")
 CHARTS = ("growth", "rating", "costs", "profiles", "running-growth", "running-rating", "replay")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def browser() -> None:
+    if BROWSER is None:
+        needs.lacks("needs a browser: no chromium on the PATH")
 
 
 @pytest.fixture(scope="module")

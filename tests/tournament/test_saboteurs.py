@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from arena.agents.sandbox import launch
-from arena.agents.sandbox.bubblewrap import checked_program
-from arena.agents.sandbox.isolation import Isolation, IsolationUnavailable
+from arena.agents.sandbox.isolation import Isolation
 from arena.data.synthetic.market import SyntheticParams, generate
 from arena.market.presets import preset
 from arena.tournament.play.match import Entrant, MatchRules, play
 from arena.tournament.store.units import table_from_columns
 from arena.tournament.types import FORFEIT, NOT_IN_DIGEST, OK, Lineup, Unit
+from tests import needs
 from tests.tournament.saboteurs import SOURCE
 
 SEEDS, WARMUP, STEPS = (101, 102, 103), 60, 4
@@ -86,13 +86,6 @@ def scenarios():
     return generate(SyntheticParams(num_assets=2, num_bars=WARMUP + STEPS), SEEDS, warmup=WARMUP)
 
 
-def needs_bubblewrap():
-    try:
-        checked_program()
-    except IsolationUnavailable as error:
-        pytest.skip(str(error))
-
-
 def saboteur(folder, name, level, **params):
     return Entrant(f"{folder}/saboteurs.py:{name}", params, Isolation(level, **TIMED.get(name, {})))
 
@@ -158,7 +151,7 @@ def test_the_frames_of_a_match_show_the_market_to_an_agent_that_is_not_isolated(
 
 @pytest.mark.parametrize("name", IN_A_SANDBOX)
 def test_a_sandbox_keeps_from_network_and_disk(folder, scenarios, name, monkeypatch):
-    needs_bubblewrap()
+    needs.bubblewrap()
     monkeypatch.setenv("ARENA_TEST_KEY", "secret")
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.0)
@@ -181,7 +174,7 @@ def test_a_sandbox_keeps_from_network_and_disk(folder, scenarios, name, monkeypa
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*OFFENDERS, *HARMLESS} - {*IN_A_SANDBOX, "Fills"}))
 def test_a_sandbox_keeps_from_all_the_rest_too(folder, scenarios, name):
-    needs_bubblewrap()
+    needs.bubblewrap()
     frame, _ = played(scenarios, {**HONEST, name: saboteur(folder, name, "sandbox")})
     row = frame.set_index("agent").loc[name].iloc[0]
     assert row["status"] == (FORFEIT if name in OFFENDERS else OK)

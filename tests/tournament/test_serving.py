@@ -103,6 +103,7 @@ def killer(monkeypatch):
     return make
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_ray_and_its_forecast_server_change_nothing(tmp_path, bars):
     assert played(field(tmp_path, 2, bars)) == played(field(tmp_path, 0, bars))
 

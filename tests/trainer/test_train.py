@@ -33,14 +33,6 @@ KILL_WITHIN = 240  # seconds that the process may take until there is a checkpoi
 
 
 @pytest.fixture(scope="module")
-def local_ray():
-    """One Ray for what is trained in this process."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
 def field_file(tmp_path_factory):
     """A tournament of two agents: evaluations against the default field take longer than the training."""
     path = tmp_path_factory.mktemp("field") / "field.yaml"
@@ -157,6 +149,7 @@ def test_ctrl_c_ends_after_the_iteration_and_saves(tmp_path, field, capsys, monk
     assert (run / "checkpoints/000002/training.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_the_stock_path_is_the_same_command(tmp_path, field, capsys):
     """Same network, so the same kind of policy file; a SAC of RLlib's own enters by its checkpoint."""

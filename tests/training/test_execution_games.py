@@ -64,7 +64,12 @@ def optimum(game: Game, sizes: list[float]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "problem", [almgren_chriss(), obizhaeva_wang(1.0), obizhaeva_wang(0.5)], ids=["ac", "ow", "sqrt"]
+    "problem",
+    [
+        pytest.param(almgren_chriss(), id="ac"),
+        pytest.param(obizhaeva_wang(1.0), id="ow", marks=pytest.mark.slow),
+        pytest.param(obizhaeva_wang(0.5), id="sqrt", marks=pytest.mark.slow),
+    ],
 )
 def test_one_seller_learns_the_optimal_schedule(problem: tuple[Game, list[float]], build: Callable) -> None:
     game, sizes = problem
@@ -74,6 +79,7 @@ def test_one_seller_learns_the_optimal_schedule(problem: tuple[Game, list[float]
     assert best <= end <= (1.0 + NEAR) * best
 
 
+@pytest.mark.slow
 def test_two_players_learn_an_equilibrium_by_self_play(build: Callable) -> None:
     game, sizes = seller_and_predator()
     before, after = learn(build, game, sizes)

@@ -75,7 +75,9 @@ def train(algorithm, league, num_iterations):
 # The league's loop.
 
 
-@pytest.mark.parametrize(("runners", "resident"), [(0, False), (2, False), (0, True)])
+@pytest.mark.parametrize(
+    ("runners", "resident"), [(0, False), pytest.param(2, False, marks=pytest.mark.slow), (0, True)]
+)
 def test_every_episode_is_counted_and_the_pool_is_everywhere(build, tmp_path, runners, resident):
     algorithm = build(league_config(runners, resident))
     league = League.open(PARAMS, tmp_path / "league")
@@ -154,7 +156,7 @@ def test_a_runner_that_was_started_anew_gets_the_pool_again(build, tmp_path):
     assert samplers(algorithm, lambda runner: list(runner._opponents)) == [[m.name for m in league.members]]
 
 
-@pytest.mark.parametrize("eval_runners", [0, 1])
+@pytest.mark.parametrize("eval_runners", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_evaluation_meets_the_scripted_agents_and_is_not_counted(build, tmp_path, eval_runners):
     evaluation = {
         "evaluation_interval": 3,
@@ -179,6 +181,7 @@ def test_evaluation_meets_the_scripted_agents_and_is_not_counted(build, tmp_path
     assert "win_share" not in result["env_runners"], "members come and go: the league reports them"
 
 
+@pytest.mark.slow
 def test_an_exploiter_learns_to_beat_a_noisy_trader(build):
     """The learner is frozen as it began, trading at random at twenty times the cost; its exploiter learns calm."""
     config = league_config(network={"kind": "mlp", "width": 8, "log_std": 0.0})
@@ -237,8 +240,15 @@ def is_held_everywhere(algorithm, module_id, expected):
     )
 
 
-@pytest.mark.parametrize("runners", [0, 2])
-@pytest.mark.parametrize("config", [tensor_config, stock_config])
+@pytest.mark.parametrize(
+    ("config", "runners"),
+    [
+        (tensor_config, 0),
+        (stock_config, 0),
+        pytest.param(tensor_config, 2, marks=pytest.mark.slow),
+        pytest.param(stock_config, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_frozen_module_is_everywhere_at_once_and_does_not_move(build, config, runners):
     algorithm = build(config().env_runners(num_env_runners=runners))
     algorithm.train()
@@ -276,7 +286,7 @@ def test_a_frozen_module_is_in_the_checkpoint(build, tmp_path):
 
 
 @pytest.mark.skipif(not ray.__version__.startswith("2.60."), reason="the bug was found in Ray 2.60")
-@pytest.mark.parametrize("config", [tensor_config, stock_config])
+@pytest.mark.parametrize("config", [tensor_config, pytest.param(stock_config, marks=pytest.mark.slow)])
 def test_the_recipe_of_rllibs_examples_still_leaves_random_weights(build, config):
     """If this fails, `force_weights` may no longer be needed."""
     algorithm = build(config())

@@ -231,7 +231,7 @@ def test_rollouts_inside_the_learner_train_as_those_of_a_runner(build):
     assert_same(first, second)
 
 
-@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("resident", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_two_learners_have_identical_parameters(build, resident):
     training = {"minibatch_size": 32, "resident": resident}
     algorithm = build(tensor_config(training=training, learners={"num_learners": 2, "num_cpus_per_learner": 1}))
@@ -256,7 +256,7 @@ def test_a_checkpoint_of_either_path_goes_on_in_the_other(build, tmp_path):
         assert target.train()["env_runners"]["num_env_steps_sampled_lifetime"] > 0
 
 
-@pytest.mark.parametrize("runners", [0, 1])
+@pytest.mark.parametrize("runners", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_restored_algorithm_is_where_it_was(build, tmp_path, runners):
     algorithm = build(tensor_config().env_runners(num_env_runners=runners))
     algorithm.train()
@@ -273,7 +273,7 @@ def test_a_restored_algorithm_is_where_it_was(build, tmp_path, runners):
         restored.stop()
 
 
-@pytest.mark.parametrize("runners", [0, 1])
+@pytest.mark.parametrize("runners", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_evaluation_plays_the_mean(build, runners):
     settings = {
         "evaluation_interval": 1,

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-import ray
 import yaml
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.tune.registry import register_env
@@ -13,7 +12,7 @@ from ray.tune.registry import register_env
 from arena.rl.rllib.registration import make_tensor_market
 from arena.rl.rllib.tuning import finite, grid, run_grid, tune_settings
 
-pytestmark = [pytest.mark.ray]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
 EPISODE, MARKETS, STEPS, ITERATIONS = 6, 8, 4, 3
@@ -34,14 +33,6 @@ def search(section, **values):
     return SECTIONS | {section: SECTIONS[section] | {name: {"grid_search": value} for name, value in values.items()}}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    """Room for two trials at a time."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """(rows, folder, lines) of a grid of three, of which the last cannot be built."""
@@ -49,6 +40,7 @@ def ran(tmp_path_factory):
     return run_grid(search("network", width=[8, 4, -1]) | {"tune": STOP}, out, lines.append), out, lines
 
 
+@pytest.mark.slow
 def test_rows_come_best_first_and_tell_what_was_trained(ran):
     rows, _, lines = ran
     assert [row["state"] for row in rows] == ["done", "done", "failed"]
@@ -67,6 +59,7 @@ def test_rows_come_best_first_and_tell_what_was_trained(ran):
     assert sum("done (network.width" in line and "env_runners/episode_return_mean" in line for line in lines) == 2
 
 
+@pytest.mark.slow
 def test_every_checkpoint_is_of_its_row_and_goes_on(ran):
     rows, out, _ = ran
     for row in rows[:2]:
@@ -80,6 +73,7 @@ def test_every_checkpoint_is_of_its_row_and_goes_on(ran):
             algorithm.stop()
 
 
+@pytest.mark.slow
 def test_an_iteration_without_an_end_of_an_episode_counts_for_nothing(ran):
     rows, out, _ = ran
     folder = (out / rows[0]["checkpoint"]).parent
@@ -89,6 +83,7 @@ def test_an_iteration_without_an_end_of_an_episode_counts_for_nothing(ran):
     assert rows[0]["metric"] == pytest.approx(values[-1])
 
 
+@pytest.mark.slow
 def test_the_files_say_what_the_rows_say(ran):
     rows, out, _ = ran
     table = json.loads((out / "trials.json").read_text())
@@ -101,6 +96,7 @@ def test_the_files_say_what_the_rows_say(ran):
     assert float(lines[0]["metric"]) == rows[0]["metric"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_goes_on_at_its_checkpoint(tmp_path):
     """The environment breaks once, in the second iteration; every step that it makes is written down."""
     journal, breaks_at = tmp_path / "journal", STEPS + 2
@@ -128,6 +124,7 @@ def test_a_trial_that_fails_goes_on_at_its_checkpoint(tmp_path):
     assert journal.stat().st_size == breaks_at + (ITERATIONS - 1) * STEPS, "the first iteration is not made again"
 
 
+@pytest.mark.slow
 def test_nothing_but_the_callers_lines_is_printed_and_an_unknown_metric_is_said(tmp_path, capfd):
     lines = []
     tune = {"stop": {"env_steps": 1}, "metric": "env_runners/episode_returns", "mode": "min"}
@@ -190,7 +187,7 @@ def test_mistakes_anywhere_in_the_grid_are_said_before_it_starts(tmp_path, secti
 
 def test_what_would_wait_for_ever_or_overwrite_is_refused(tmp_path):
     runners = {"env_runners": SECTIONS["env_runners"] | {"num_env_runners": 5}}
-    with pytest.raises(ValueError, match="a trial needs 6 CPU and Ray has 2"):
+    with pytest.raises(ValueError, match="a trial needs 6 CPU and Ray has 4"):
         run_grid(SECTIONS | runners | {"tune": STOP}, tmp_path)
     (tmp_path / "trials").mkdir()
     with pytest.raises(ValueError, match="exists already"):

@@ -1,10 +1,9 @@
 """Gradient play finds equilibria known in closed form, says when it found none, and solves a folder of games."""
 
 import copy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arena.market.types import ImpactMode
+from tests.script import run_script
 from tools.verify.physics.equilibrium import Equilibrium, best_response_gains, nash_conv, play
 from tools.verify.physics.games import Game, price_risk
 from tools.verify.physics.replay import bare_rules, flat_quotes, half_life
@@ -185,13 +185,12 @@ def test_one_number_off_by_a_ten_thousandth_fails(path: tuple[Any, ...], truths:
     assert any(solution.status == "FAIL" for solution in solutions)
 
 
-def run_script(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), "--truth", str(folder), "--max-trades", "19"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def run(folder: Path) -> CompletedProcess[str]:
+    return run_script(SCRIPT, "--truth", folder, "--max-trades", 19)
 
 
 def test_script_prints_a_line_a_game_and_counts(write_folder: WriteFolder) -> None:
-    result = run_script(write_folder())
+    result = run(write_folder())
     lines = result.stdout.splitlines()
     assert result.returncode == 0, result.stdout + result.stderr
     count = {word: sum(line.startswith(word) for line in lines) for word in ("PASS", "FAIL", "SKIP")}
@@ -201,11 +200,11 @@ def test_script_prints_a_line_a_game_and_counts(write_folder: WriteFolder) -> No
 
 def test_script_exits_1_on_one_wrong_number_and_2_without_files(write_folder: WriteFolder, tmp_path: Path) -> None:
     folder = write_folder(lambda truths: change_number(truths, NUMBERS[0]))
-    result = run_script(folder)
+    result = run(folder)
     assert result.returncode == 1
     assert [line.split()[1] for line in result.stdout.splitlines() if line.startswith("FAIL")] == ["a.rows[1]"]
     (folder / "d_nash_games.json").unlink()
-    result = run_script(folder)
+    result = run(folder)
     assert result.returncode == 2
     assert result.stderr == f"solve_game: {folder / 'd_nash_games.json'} is missing\n"
 

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.script import run_script
 from tools.verify.forecasters.arrays import GoldenError, error_within
 from tools.verify.forecasters.folder import open_golden, verify_golden, verify_route
 
@@ -72,9 +71,8 @@ def failed(folder):
     return {name for name, check in eager(folder).items() if check.status == "FAIL"}
 
 
-def run_script(folder):
-    command = [sys.executable, ROOT / "scripts" / "verify_forecaster.py", "--golden", folder]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def verified(folder):
+    return run_script(ROOT / "scripts" / "verify_forecaster.py", "--golden", folder, cwd=ROOT)
 
 
 def all_arrays(folder):
@@ -104,7 +102,7 @@ def test_every_array_passes_eager_and_those_of_entry_points_from_a_file(name):
 def test_the_script_names_the_array_that_is_wrong(folder):
     copy = folder("toto2_tiny")
     keep_cases(copy, ["uni", "gaps"])
-    good = run_script(copy)
+    good = verified(copy)
     assert (good.returncode, good.stderr) == (0, "")
     lines = good.stdout.splitlines()
     assert "toto2" in lines[0]
@@ -114,7 +112,7 @@ def test_the_script_names_the_array_that_is_wrong(folder):
     assert all(line.endswith(" ok") for line in lines[2:-1])
 
     edit_case(copy, "gaps", lambda arrays: arrays["quantiles"][4, 0, 0, 3].add_(1.0))
-    bad = run_script(copy)
+    bad = verified(copy)
     assert bad.returncode == 1
     wrong = [line for line in bad.stdout.splitlines() if line.endswith("FAILED")]
     assert [line.split()[:2] for line in wrong] == [["gaps.quantiles", route] for route in ("eager", "script")]
@@ -302,7 +300,7 @@ def test_a_case_without_its_inputs_or_of_another_model_is_refused(folder):
 
 def test_the_script_refuses_in_one_sentence(tmp_path):
     for place in (tmp_path, tmp_path / "nowhere"):
-        run = run_script(place)
+        run = verified(place)
         assert (run.returncode, run.stdout) == (2, "")
         assert len(run.stderr.splitlines()) == 1
         assert run.stderr.startswith("verify_forecaster: ")

@@ -1,8 +1,6 @@
 """The replays agree with values computed elsewhere, notice one wrong number, and explain a broken folder."""
 
 import copy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.script import run_script
 from tools.verify.physics.checks import Check, compare
 from tools.verify.physics.folder import REPLAYS, verify_folder
 from tools.verify.physics.quadratic import minimise
@@ -130,13 +129,8 @@ def test_every_number_left_out_is_named_with_a_reason(write_folder: WriteFolder)
         assert skipped[name]
 
 
-def run_script(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), "--truth", str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_script_counts_and_exits_0(write_folder: WriteFolder) -> None:
-    result = run_script(write_folder())
+    result = run_script(SCRIPT, "--truth", write_folder())
     lines = result.stdout.splitlines()
     assert result.returncode == 0, result.stdout + result.stderr
     count = {word: sum(line.startswith(word) for line in lines) for word in ("PASS", "FAIL", "SKIP")}
@@ -144,7 +138,7 @@ def test_script_counts_and_exits_0(write_folder: WriteFolder) -> None:
 
 
 def test_script_exits_1_on_one_wrong_number(write_folder: WriteFolder) -> None:
-    result = run_script(write_folder(lambda truths: change_number(truths, NUMBERS[0], 1 + 1e-6)))
+    result = run_script(SCRIPT, "--truth", write_folder(lambda truths: change_number(truths, NUMBERS[0], 1 + 1e-6)))
     assert result.returncode == 1
     assert [line.split()[1] for line in result.stdout.splitlines() if line.startswith("FAIL")] == [
         "a.rows[1].expected_cost"
@@ -155,7 +149,7 @@ def test_script_exits_1_on_one_wrong_number(write_folder: WriteFolder) -> None:
 def test_script_explains_a_missing_file(write_folder: WriteFolder) -> None:
     folder = write_folder()
     (folder / "e_kyle.json").unlink()
-    result = run_script(folder)
+    result = run_script(SCRIPT, "--truth", folder)
     assert result.returncode == 2
     assert result.stderr == f"verify_physics: {folder / 'e_kyle.json'} is missing\n"
 
