@@ -45,7 +45,7 @@ ORDER = {
     "arena.envs": ("actions", "bounds", "render", "parallel", "single", "rllib", "registration"),
     "arena.rl": ("types", "rewards", "windows", "league", "market_env", "ppo", "rllib", "app"),
     "arena.tournament": (
-        *("types", "wording", "store", "stats", "schedule", "play", "report", "setup", "results", "run"),
+        *("types", "leaderboard", "wording", "store", "stats", "schedule", "play", "report", "setup", "results", "run"),
     ),
 }
 

@@ -57,6 +57,11 @@ def test_an_old_run_is_an_object(name):
     assert len(run.results) == pq.read_metadata(OLD / name / "results.parquet").num_rows
 
 
+@pytest.mark.parametrize("name", RUNS)
+def test_an_old_leaderboard_is_written_as_it_was_read(name):
+    assert json.dumps(arena.load_run(OLD / name).board.to_json()) == json.dumps(board(OLD / name))
+
+
 @pytest.mark.parametrize("run", RUNS, indirect=True)
 def test_the_report_of_an_old_run_is_written_again(run):
     assert main(["report", str(run)]) == 0

@@ -1,7 +1,8 @@
 """How numbers of a leaderboard read: units of the reader (bps, percent), and the claim in one sentence."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+
+from arena.tournament.leaderboard import Leaderboard, PairedDifference
 
 MINUS = "\N{MINUS SIGN}"
 EMPTY = "\N{EN DASH}"
@@ -51,33 +52,33 @@ def half_width(low: float | None, high: float | None, form: Callable[[float], st
     return "" if low is None or high is None or low == high else form((high - low) / 2).lstrip("+")
 
 
-def claim(leaderboard: Mapping[str, Any]) -> str:
+def claim(leaderboard: Leaderboard) -> str:
     """Who leads and whether that is more than luck, in one or two sentences."""
-    first, leader = leaderboard["agents"][0], leaderboard["leader"]
-    name, observed = first["agent"], counted(leaderboard["scenarios"], unit_of(leaderboard))
-    alone = leaderboard["scenarios"] == 1
-    growth = f"{bps(first['growth'])} bps a game" + (" above cash" if leaderboard["cash"] else "")
-    if len(leaderboard["agents"]) == 1:
+    first, leader = leaderboard.standings[0], leaderboard.leader
+    name, observed = first.agent, counted(leaderboard.scenarios, unit_of(leaderboard))
+    alone = leaderboard.scenarios == 1
+    growth = f"{bps(first.growth)} bps a game" + (" above cash" if leaderboard.cash else "")
+    if len(leaderboard.standings) == 1:
         return f"{name} is alone in the field: {growth} over {observed}."
-    if first["growth_low"] is None:
+    if first.growth_low is None:
         return f"{name} is first at {growth}, but {observed} {'is' if alone else 'are'} too few to claim anything."
-    if leader["significant"]:
+    if leader.significant:
         lead = f"{name} leads at {growth}, significantly ahead of every other entrant."
-        return lead if name != leaderboard["cash"] else "Cash leads, significantly ahead of every entrant that trades."
-    close = sorted_like(leader["not_separated"], [entry["agent"] for entry in leaderboard["agents"]])
+        return lead if name != leaderboard.cash else "Cash leads, significantly ahead of every entrant that trades."
+    close = sorted_like(leader.not_separated, leaderboard.ranking)
     sentence = f"{name} is first at {growth}, not significantly ahead of {_listed(close)}."
-    if leaderboard["equality_p_value"] > 0.05:
-        sentence += f" The entrants cannot be told apart (p = {leaderboard['equality_p_value']:.2f})."
+    if leaderboard.equality_p_value > 0.05:
+        sentence += f" The entrants cannot be told apart (p = {leaderboard.equality_p_value:.2f})."
     return sentence
 
 
-def forecast_claims(leaderboard: Mapping[str, Any]) -> list[str]:
+def forecast_claims(leaderboard: Leaderboard) -> list[str]:
     """Whether a forecast earns its place: a sentence for each entrant whose rule also plays on a random walk."""
     return [
-        f"{found['agent']} {verdict(found)}: {bps(found['growth'])} bps a game"
-        + (f" ({span})" if (span := interval(bps(found["growth_low"]), bps(found["growth_high"]))) else "")
-        + f" against {found['against']}, the same rule on a random walk."
-        for found in leaderboard["forecasts"]
+        f"{found.agent} {verdict(found)}: {bps(found.growth)} bps a game"
+        + (f" ({span})" if (span := interval(bps(found.growth_low), bps(found.growth_high))) else "")
+        + f" against {found.against}, the same rule on a random walk."
+        for found in leaderboard.forecasts
     ]
 
 
@@ -86,16 +87,16 @@ def counted(num: int, unit: str) -> str:
     return f"{num:,} {unit}{'' if num == 1 else 's'}"
 
 
-def unit_of(leaderboard: Mapping[str, Any]) -> str:
+def unit_of(leaderboard: Leaderboard) -> str:
     """What one observation is called."""
-    return "scenario" if leaderboard["scenario_kind"] == "seed" else "window"
+    return "scenario" if leaderboard.scenario_kind == "seed" else "window"
 
 
-def verdict(found: Mapping[str, Any]) -> str:
+def verdict(found: PairedDifference) -> str:
     """Of one paired difference, at the 5 % level."""
-    if found["p_value"] >= 0.05:
+    if found.p_value >= 0.05:
         return "is undecided"
-    return "pays" if found["growth"] > 0 else "costs"
+    return "pays" if found.growth > 0 else "costs"
 
 
 def sorted_like(names: Sequence[str], order: Sequence[str]) -> list[str]:

@@ -115,7 +115,7 @@ def test_the_node_of_the_forecast_server_is_lost(make_nodes, tmp_path, expected,
     thread.join()
     assert killed[0] < NUM_UNITS
     assert "no forecast server" not in (run / "log.jsonl").read_text(), "there was one"
-    assert rank(run, plan, config.seed)["digest"] == expected
+    assert rank(run, plan, config.seed).digest == expected
 
 
 def test_a_process_that_hangs_does_not_hold_up_the_end(make_nodes, tmp_path, expected):

@@ -173,7 +173,7 @@ def test_a_run_on_bars_shows_it(bars: Path, tmp_path: Path, episode: int, gap: i
     )
     assert main(["tournament", "--config", str(config), "--data", str(bars), "--out", str(tmp_path / "runs")]) == 0
     run = tmp_path / "runs" / "0001-real"
-    found, page = read_board(run)["continuous"], (run / "report.html").read_text()
+    found, page = read_board(run).continuous, (run / "report.html").read_text()
     assert (found["windows"], found["steps"], len(found["begins"])) == (windows, windows * episode, windows)
     assert found["begins"][0] == "2020-02-26"
     assert found["begins"] == sorted(found["begins"])
@@ -193,8 +193,8 @@ def test_synthetic_scenarios_make_no_path(tmp_path: Path) -> None:
     )
     assert main(["tournament", "--config", str(config), "--out", str(tmp_path)]) == 0
     run = tmp_path / "0001-tiny"
-    assert read_board(run)["continuous"] == {"reason": continuous.NO_HISTORY}
+    assert read_board(run).continuous == {"reason": continuous.NO_HISTORY}
     page = (run / "report.html").read_text()
     assert continuous.NO_HISTORY in page
     assert 'id="path"' not in page
-    assert not math.isnan(read_board(run)["agents"][0]["growth"])
+    assert not math.isnan(read_board(run).standings[0].growth)

@@ -51,7 +51,7 @@ def board_of(name, tmp_path, scenarios, agents=None):
     plan = make_plan(config)
     run = create_run(config, "a control", plan.data_digest)
     play_all(config, plan, run, Console(file=StringIO()))
-    return rank(run, plan, config.seed)
+    return rank(run, plan, config.seed).to_json()
 
 
 def test_a_control_is_one_flag(tmp_path, capsys):

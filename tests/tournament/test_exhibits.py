@@ -51,13 +51,13 @@ def test_pushed_adds_up_to_one_and_is_negative_against_the_flow() -> None:
 def test_the_ranking_settles_on_the_leaderboard() -> None:
     results = simulated_results(EDGE, 120, seed=0)
     board = leaderboard(results, seed=3, periods_per_year=252)
-    found = convergence.settle(results, board["headline"], "seed", 3)
+    found = convergence.settle(results, board.headline, "seed", 3)
     assert found.growth.scenarios[0] == growth.MIN_SCENARIOS["seed"]
     assert found.growth.scenarios[-1] == 120
-    for entry in board["agents"]:
+    for entry in board.standings:
         for name, running in (("growth", found.growth), ("rating", found.rating)):
-            last = running.estimates[entry["agent"]][-1]
-            ends = [entry[name + end] for end in ("", "_low", "_high")]
+            last = running.estimates[entry.agent][-1]
+            ends = [entry.number(name), *entry.ends(name)]
             assert list(last) == pytest.approx(ends, rel=1e-9)
     widths = [estimate.high - estimate.low for estimate in found.growth.estimates["oracle"]]
     assert widths[-1] < widths[0]

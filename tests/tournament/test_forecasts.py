@@ -398,7 +398,7 @@ def test_a_follower_is_compared_with_its_own_rule_on_a_random_walk():
     ]
     results = simulated_results({"cash": 0.0, "walk": 0.0, "drift": 0.02}, 80, seed=1)
     board = leaderboard(results, seed=0, periods_per_year=252, pairs=pairs)
-    (found,) = board["forecasts"]
-    assert (found["agent"], found["against"]) == ("drift", "walk")
-    assert found["growth_low"] < 0.02 < found["growth_high"]
-    assert json.loads(json.dumps(board))["forecasts"] == [found]
+    (found,) = board.forecasts
+    assert (found.agent, found.against) == ("drift", "walk")
+    assert found.growth_low < 0.02 < found.growth_high
+    assert json.loads(json.dumps(board.to_json()))["forecasts"] == [vars(found)]

@@ -1,5 +1,6 @@
 """Laws of each format: who meets whom, and that nothing but config, seed and stored results decides it."""
 
+import json
 from collections import Counter
 from io import StringIO
 from itertools import combinations
@@ -238,7 +239,8 @@ def test_every_format_is_played_and_ranked(tmp_path: Path, form: str) -> None:
     plan = make_plan(config)
     run = create_run(config, "a command", "")
     play_all(config, plan, run, Console(file=StringIO()))
-    board = rank(run, plan, 0) if form in ("pairs", "gauntlet") else write_outcome(run, plan, 0, form)
+    found = rank(run, plan, 0) if form in ("pairs", "gauntlet") else write_outcome(run, plan, 0, form)
+    board = found.to_json()
     assert {entry["agent"] for entry in board["agents"]} == set(config.field)
     assert board["scenarios"] == 6
     every = store.read_units(run, survey(run, plan.schedule).present)
@@ -249,6 +251,7 @@ def test_every_format_is_played_and_ranked(tmp_path: Path, form: str) -> None:
     assert (board["final"] is not None, board["population"] is not None) == (form == "swiss", form == "population")
     if form == "swiss":
         assert len(board["final"]["agents"]) == 3
+        assert json.loads((run / "final" / "leaderboard.json").read_text()) == board["final"]
         assert board["notes"][0].startswith("The final, in scenarios that no round has used: ")
         assert (run / "final" / "report.html").stat().st_size > 100_000
         assert len({*every["scenario"].to_pylist()}) == 12

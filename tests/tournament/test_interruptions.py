@@ -69,7 +69,7 @@ def play(run: Path) -> str:
     config = open_run(run)
     plan = make_plan(config)
     play_all(config, plan, run, Console(file=StringIO()))
-    return rank(run, plan, config.seed)["digest"]
+    return rank(run, plan, config.seed).digest
 
 
 def test_a_full_disk_costs_nothing_that_was_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

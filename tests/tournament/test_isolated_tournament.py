@@ -74,7 +74,7 @@ def test_isolation_changes_no_result(tmp_path):
     isolated, plan, run = played(tiny(tmp_path))
     here, _, _ = played(tiny(tmp_path, level="none"))
     assert isolated == here
-    board = write_outcome(run, plan, 0, "isolated")
+    board = write_outcome(run, plan, 0, "isolated").to_json()
     assert {row["agent"]: row["forfeits"] for row in board["agents"]} == dict.fromkeys(plan.job.entrants, 0)
 
 

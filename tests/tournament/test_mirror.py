@@ -313,7 +313,7 @@ def test_what_the_stop_rule_drops_is_dropped_there_too(tmp_path: Path) -> None:
     with mirror_of(run, config.mirror) as mirror:
         play_all(config, plan, run, Console(file=StringIO()), mirror)
     assert set(files(there)) == set(kept)
-    assert rank(run, plan, 0)["stop"]["decided"]
+    assert rank(run, plan, 0).stop["decided"]
 
 
 @pytest.mark.slow

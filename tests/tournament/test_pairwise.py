@@ -96,7 +96,7 @@ def test_unplayed_scenarios_are_left_out_pair_by_pair() -> None:
     never = compared(values)
     assert (never.verdict[3, [0, 1, 2, 4]] == UNDECIDED).all()
     row = pairwise.pair_rows(never, never.agents)[2]
-    assert (row["growth"], row["growth_low"], row["growth_high"]) == (None, None, None)
+    assert (row.growth, row.growth_low, row.growth_high) == (None, None, None)
 
 
 def test_places_by_hand() -> None:
@@ -121,10 +121,10 @@ def test_every_entrant_is_in_its_own_rank_interval_when_all_are_separated() -> N
 def test_the_leader_must_beat_every_other() -> None:
     leader = pairwise.leader_of(claims(("a", "b"), ("a", "c"), agents="abc"), "abc")
     assert leader.significant
-    assert leader.not_separated == ()
+    assert leader.not_separated == []
     leader = pairwise.leader_of(claims(("a", "b"), agents="abc"), "abc")
     assert not leader.significant
-    assert leader.not_separated == ("c",)
+    assert leader.not_separated == ["c"]
     assert not pairwise.leader_of(claims(agents="a"), "a").significant  # alone
 
 
@@ -132,13 +132,13 @@ def test_pair_rows_put_the_higher_ranked_first() -> None:
     found = compared(field())
     ranking = ["agent_2", "agent_1", "agent_0", "agent_3", "agent_4"]
     rows = pairwise.pair_rows(found, ranking)
-    assert [(row["agent"], row["against"]) for row in rows[:2]] == [("agent_2", "agent_1"), ("agent_2", "agent_0")]
+    assert [(row.agent, row.against) for row in rows[:2]] == [("agent_2", "agent_1"), ("agent_2", "agent_0")]
     assert len(rows) == 10
     lead = field()[:, 2] - field()[:, 1]
     interval = stats.ttest_1samp(lead, 0).confidence_interval(0.95)
     expected = (lead.mean(), interval.low, interval.high)
-    assert [rows[0][name] for name in ("growth", "growth_low", "growth_high")] == pytest.approx(expected)
-    assert {row["verdict"] for row in rows} == {BETTER, NOT_SEPARATED}
+    assert [rows[0].growth, rows[0].growth_low, rows[0].growth_high] == pytest.approx(expected)
+    assert {row.verdict for row in rows} == {BETTER, NOT_SEPARATED}
 
 
 def test_copies_with_their_own_luck_are_seldom_told_apart() -> None:

@@ -25,7 +25,7 @@ DOCUMENTED = [
 
 
 def board_of(results: pa.Table, **changes: object) -> dict:
-    return leaderboard(results, **({"seed": 1, "periods_per_year": 252} | changes))
+    return leaderboard(results, **({"seed": 1, "periods_per_year": 252} | changes)).to_json()
 
 
 def results_from_nav(final_nav: np.ndarray, agents: list[str]) -> pa.Table:

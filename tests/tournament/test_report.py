@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from arena.tournament import wording
+from arena.tournament.leaderboard import Leaderboard, PairedDifference
 from arena.tournament.report import figures, lines, matrices, pages, plots, report
 from arena.tournament.report.columns import columns
 from arena.tournament.report.replay import replay
@@ -25,7 +27,7 @@ from tests.tournament.stored import EDGE, STEPS, market_table, path_table
 
 
 @pytest.fixture(scope="module")
-def board() -> dict:
+def board() -> Leaderboard:
     results = simulated_results(EDGE | {"broken": 0.0}, 80, seed=0, forfeits=("broken",))
     return leaderboard(results, seed=1, periods_per_year=252)
 
@@ -88,7 +90,7 @@ def test_page_is_self_contained(tmp_path: Path, board, shown) -> None:
         "one bad bar",
         "exception in act: ValueError",
         "X&lt;b&gt;: price stands still",
-        board["digest"],
+        board.digest,
         "seed: 1",
     ):
         assert text in own
@@ -114,7 +116,7 @@ def test_page_shows_what_there_is_and_no_more(tmp_path: Path, board) -> None:
 def test_a_large_field_is_cut_where_it_would_be_a_wall(tmp_path: Path, board, monkeypatch) -> None:
     monkeypatch.setattr(figures, "MAX_ROWS", 3)
     monkeypatch.setattr(matrices, "MAX_MATRIX", 2)
-    page = report.write_report(tmp_path, board | {"final": board}, title="t").read_text()
+    page = report.write_report(tmp_path, replace(board, final=board), title="t").read_text()
     charts = json.loads(re.search(r"const charts = (\{.*\});", page).group(1))
     assert {len(trace["y"]) for name in ("growth", "rating") for trace in charts[name]["data"]} == {3}
     assert "The charts show the first 3 of 5 entrants." in page
@@ -126,23 +128,23 @@ def test_a_large_field_is_cut_where_it_would_be_a_wall(tmp_path: Path, board, mo
 
 
 def test_tiers_are_runs_down_the_ranking(board) -> None:
-    entries = [entry | {"tier": tier} for entry, tier in zip(board["agents"], (1, 1, 2, 1, 3))]
-    assert report.tiers(board | {"agents": entries}) == [(None, [0, 1, 2, 3, 4])], "they overlap"
-    runs = [entry | {"tier": tier} for entry, tier in zip(board["agents"], (1, 1, 2, 3, 3))]
-    assert report.tiers(board | {"agents": runs}) == [(1, [0, 1]), (2, [2]), (3, [3, 4])]
+    entries = [replace(entry, tier=tier) for entry, tier in zip(board.standings, (1, 1, 2, 1, 3))]
+    assert report.tiers(replace(board, standings=entries)) == [(None, [0, 1, 2, 3, 4])], "they overlap"
+    runs = [replace(entry, tier=tier) for entry, tier in zip(board.standings, (1, 1, 2, 3, 3))]
+    assert report.tiers(replace(board, standings=runs)) == [(1, [0, 1]), (2, [2]), (3, [3, 4])]
 
 
 def test_overlapping_tiers_are_a_column_and_not_headings(tmp_path: Path, board) -> None:
-    entries = [entry | {"tier": tier} for entry, tier in zip(board["agents"], (1, 2, 1, 2, 3))]
-    for agents, headings in ((board["agents"], True), (entries, False)):
-        page = report.write_report(tmp_path, board | {"agents": agents}, title="t").read_text()
+    entries = [replace(entry, tier=tier) for entry, tier in zip(board.standings, (1, 2, 1, 2, 3))]
+    for agents, headings in ((board.standings, True), (entries, False)):
+        page = report.write_report(tmp_path, replace(board, standings=agents), title="t").read_text()
         assert ('<tr class="tier-head">' in page) == headings
         assert ("Tiers overlap down this table" in page) == (not headings)
     shown = {
-        column["title"]: [cell.value for cell in column["cells"]] for column in columns(board | {"agents": entries})
+        column.title: [cell.value for cell in column.cells] for column in columns(replace(board, standings=entries))
     }
     assert shown["tier"] == [1, 2, 1, 2, 3]
-    assert "tier" not in {column["title"] for column in columns(board)}
+    assert "tier" not in {column.title for column in columns(board)}
 
 
 def test_axes_of_few_windows_have_whole_numbers() -> None:
@@ -167,7 +169,7 @@ def test_verdicts_read_from_both_sides(board) -> None:
     assert ahead.text.lstrip("+") == behind.text.lstrip(wording.MINUS)
     low, high = re.search(r"\((.*) to (.*)\)", behind.said).groups()
     assert f"{high.replace(wording.MINUS, '+')} to {low.replace(wording.MINUS, '+')}" in ahead.said
-    same = board | {"pairs": [pair | {"verdict": "identical", "growth": None} for pair in board["pairs"]]}
+    same = replace(board, pairs=[replace(pair, verdict="identical", growth=None) for pair in board.pairs])
     assert {cell.symbol for row in matrices.verdict_matrix(same) for cell in row.cells} == {"=", ""}
 
 
@@ -190,10 +192,10 @@ def test_plots_are_written(tmp_path: Path, board, shown) -> None:
 
 def test_leaderboard_files_hold_the_same_numbers(tmp_path: Path, board) -> None:
     json_path, csv_path = report.write_leaderboard(tmp_path, board)
-    assert json.loads(json_path.read_text())["agents"] == board["agents"]
+    assert json.loads(json_path.read_text())["agents"] == [vars(entry) for entry in board.standings]
     rows = list(csv.DictReader(csv_path.open()))
-    assert [row["agent"] for row in rows] == [entry["agent"] for entry in board["agents"]]
-    assert float(rows[0]["growth"]) == board["agents"][0]["growth"]
+    assert [row["agent"] for row in rows] == board.ranking
+    assert float(rows[0]["growth"]) == board.standings[0].growth
     assert (rows[0]["rank_low"], rows[0]["rank_high"], rows[0]["tier"]) == ("1", "1", "1")
 
 
@@ -204,23 +206,24 @@ def test_a_total_loss_does_not_flatten_the_others(board) -> None:
     assert "broken (off scale)" in growth["layout"]["yaxis"]["ticktext"]
 
 
-def test_who_stands_at_the_reference_is_never_off_scale() -> None:
-    entries = [{"agent": name, "growth": growth} for name, growth in (("cash", 0.0), ("a", -0.0260), ("b", -0.0261))]
+def test_who_stands_at_the_reference_is_never_off_scale(board) -> None:
+    growths = {"cash": 0.0, "a": -0.0260, "b": -0.0261}
+    entries = [replace(board.standings[0], agent=name, growth=growth) for name, growth in growths.items()]
     assert figures.off_scale(entries, "growth", 0.0) == set()
     assert figures.off_scale(entries, "growth", -0.02) == {"cash"}
 
 
 def test_interval_ends_of_exactly_zero_are_drawn(board) -> None:
-    entry = board["agents"][0] | {"growth_low": 0.0}
-    trace = figures.growth_figure(board | {"agents": [entry]})["data"][-1]
-    assert trace["error_x"]["arrayminus"] == [pytest.approx(entry["growth"] * 1e4)]
+    entry = replace(board.standings[0], growth_low=0.0)
+    trace = figures.growth_figure(replace(board, standings=[entry]))["data"][-1]
+    assert trace["error_x"]["arrayminus"] == [pytest.approx(entry.growth * 1e4)]
 
 
 def test_terminal_table_fits_120_columns(board) -> None:
     out = io.StringIO()
-    wide = [entry | {"rank_low": 10, "rank_high": 15, "tier": 10} for entry in board["agents"]]
-    wide[1] |= {"agent": "sixteen_letters_", "rank": 15}
-    Console(file=out, width=120).print(report.leaderboard_table(board | {"agents": wide}))
+    wide = [replace(entry, rank_low=10, rank_high=15, tier=10) for entry in board.standings]
+    wide[1] = replace(wide[1], agent="sixteen_letters_", rank=15)
+    Console(file=out, width=120).print(report.leaderboard_table(replace(board, standings=wide)))
     assert "…" not in out.getvalue()
     assert f"10{wording.EMPTY}15" in out.getvalue()
     out = io.StringIO()
@@ -254,26 +257,23 @@ def test_bps(value: float | None, text: str) -> None:
 
 def test_claims(board) -> None:
     assert "significantly ahead of every other" in wording.claim(board)
-    unsure = board | {
-        "leader": {"significant": False, "not_separated": ("cash", "mo<b>mentum")},
-        "equality_p_value": 0.4,
-    }
+    close = replace(board.leader, significant=False, not_separated=["cash", "mo<b>mentum"])
+    unsure = replace(board, leader=close, equality_p_value=0.4)
     sentence = wording.claim(unsure)
     assert "not significantly ahead of mo<b>mentum and cash." in sentence
     assert "cannot be told apart (p = 0.40)" in sentence
     few = leaderboard(simulated_results(EDGE, 10, seed=0), seed=1, periods_per_year=252)
     assert "too few to claim anything" in wording.claim(few)
-    one = wording.claim(few | {"scenarios": 1, "scenario_kind": "window"})
+    one = wording.claim(replace(few, scenarios=1, scenario_kind="window"))
     assert "but 1 window is too few to claim anything" in one
     alone = leaderboard(simulated_results({"cash": 0.0}, 60, seed=0), seed=1, periods_per_year=252)
     assert "alone in the field" in wording.claim(alone)
 
 
 def test_what_a_forecast_is_worth_is_said_where_it_is_known(tmp_path: Path, board) -> None:
-    def found(agent: str, growth: float, p_value: float, half: float | None = 0.01) -> dict:
+    def found(agent: str, growth: float, p_value: float, half: float | None = 0.01) -> PairedDifference:
         low, high = (None, None) if half is None else (growth - half, growth + half)
-        ends = {"growth": growth, "growth_low": low, "growth_high": high}
-        return {"agent": agent, "against": "walk", **ends, "p_value": p_value}
+        return PairedDifference(agent, "walk", growth, low, high, p_value)
 
     rows = [found("good", 0.02, 0.001), found("bad", -0.02, 0.001), found("un<b>sure", 0.02, 0.2, None)]
     minus = wording.MINUS
@@ -282,8 +282,8 @@ def test_what_a_forecast_is_worth_is_said_where_it_is_known(tmp_path: Path, boar
         f"bad costs: {minus}200 bps a game ({minus}300 to {minus}100) against walk, the same rule on a random walk.",
         "un<b>sure is undecided: +200 bps a game against walk, the same rule on a random walk.",
     ]
-    assert wording.forecast_claims(board | {"forecasts": rows}) == sentences
-    page = report.write_report(tmp_path, board | {"forecasts": rows}, title="t").read_text()
+    assert wording.forecast_claims(replace(board, forecasts=rows)) == sentences
+    page = report.write_report(tmp_path, replace(board, forecasts=rows), title="t").read_text()
     assert "Does the forecast pay?" in page
     assert sentences[0] in page
     assert "un<b>sure" not in page

@@ -18,7 +18,7 @@ def finished(folder: Path, edge: dict[str, float], config: str, torch: str = "2.
     """A folder with the files that a comparison reads."""
     folder.mkdir()
     board = leaderboard(simulated_results(edge, 60, seed=0), seed=1, periods_per_year=252)
-    report.write_leaderboard(folder, board | {"lineups": [0, 0], "data": []})
+    report.write_leaderboard(folder, board)
     (folder / "config.yaml").write_text(config + "agents:\n" + "".join(f"  - agent: {name}\n" for name in edge))
     (folder / "environment.json").write_text(json.dumps({"torch": torch}))
     return folder
@@ -40,21 +40,21 @@ def test_a_run_of_an_older_version_is_read_and_says_what_it_lacks(runs) -> None:
             entry.pop(name)
     path.write_text(json.dumps(board))
     old = read_board(runs[0])
-    assert old["agents"][0]["sortino"] is None
-    assert old["agents"][0]["spread"] == old["agents"][0]["cost"]
-    assert "Played by an older version" in old["notes"][-1]
+    assert old.standings[0].sortino is None
+    assert old.standings[0].spread == old.standings[0].cost
+    assert "Played by an older version" in old.notes[-1]
     page = report.write_report(runs[0], old, title="t").read_text()
     assert f"arena tournament --resume {runs[0]}" in page
     assert compare(runs).standings["momentum"][0] is not None
-    assert "Played by an older version" not in "".join(read_board(runs[1])["notes"])
+    assert "Played by an older version" not in "".join(read_board(runs[1]).notes)
 
 
 def test_places_are_won_and_lost_since_the_first_run(runs) -> None:
     found = compare(runs)
     assert found.runs == ["0001-a", "0002-b"]
     before, after = found.standings["momentum"]
-    assert (before.rank, before.change, after.rank, after.change) == (1, None, 3, -2)
-    assert before.growth.low < before.growth.value < before.growth.high
+    assert (before.standing.rank, before.change, after.standing.rank, after.change) == (1, None, 3, -2)
+    assert before.standing.growth_low < before.standing.growth < before.standing.growth_high
     assert found.standings["random"][1] is None
     assert found.standings["rsi"][1].change is None, "its first run"
     assert not found.same_results
@@ -95,6 +95,11 @@ def test_a_folder_that_cannot_be_read_is_refused_in_one_sentence(runs, tmp_path:
         UserError, match=r"another version or damaged \(no 'profiles'\)\. Use `arena tournament --resume"
     ):
         compare(runs)
+    board = json.loads((runs[1] / "leaderboard.json").read_text())
+    del board["agents"][0]["growth"]
+    (runs[1] / "leaderboard.json").write_text(json.dumps(board))
+    with pytest.raises(UserError, match=r"another version or damaged \(.*'growth'\)\. Use `arena tournament --resume"):
+        read_board(runs[1])
     (runs[0] / "leaderboard.json").write_text("{")
     with pytest.raises(UserError, match="not JSON"):
         read_board(runs[0])

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from arena.config.tournament import TournamentConfig
 from arena.errors import IncompleteRun, UserError
 from arena.tournament.report.column_dictionary import ENTRIES, meaning
 from arena.tournament.report.columns import columns
+from arena.tournament.report.run_comparison import read_board
 from arena.tournament.report.tables import MEASURES
-from arena.tournament.results.leaderboard_frame import Leaderboard, leaderboard_html
+from arena.tournament.results.leaderboard_frame import LeaderboardFrame, leaderboard_html
 from arena.tournament.results.outcome import rank, write_outcome
 from arena.tournament.results.run_result import TournamentRun, load_run
 from arena.tournament.run.session import play_all
@@ -135,14 +137,14 @@ def test_the_text_of_a_run_is_short_and_its_table_has_intervals(finished: tuple[
     low, high = (next(e for e in entries if e["agent"] == "Mine")[f"rating_{end}"] for end in ("low", "high"))
     assert f"<small>{low:,.0f} to {high:,.0f}</small>" in shown
     board = leaderboard(simulated_results({"mine": 0.03, "cash": 0.0}, 60, seed=0), seed=0, periods_per_year=252)
-    first = board["agents"][0]
-    span = f"{bps(first['growth'])} bps a game ({bps(first['growth_low'])} to {bps(first['growth_high'])})"
+    first = board.standings[0]
+    span = f"{bps(first.growth)} bps a game ({bps(first.growth_low)} to {bps(first.growth_high)})"
     assert f"\n  1. mine: {span}\n" in repr(TournamentRun(finished[1], board))
 
 
 def test_a_selection_of_the_leaderboard_is_a_plain_frame(finished: tuple[Plan, Path]) -> None:
     board = load_run(finished[1]).leaderboard
-    assert type(board) is Leaderboard
+    assert type(board) is LeaderboardFrame
     for part in (
         board.head(2),
         board[["agent", "growth"]],
@@ -157,8 +159,8 @@ def test_a_selection_of_the_leaderboard_is_a_plain_frame(finished: tuple[Plan, P
 
 def test_names_are_escaped() -> None:
     board = leaderboard(simulated_results({"mo<b>": 0.1, "cash": 0.0}, 30, seed=0), seed=0, periods_per_year=252)
-    board["agents"][0]["flag"] = "<i>"
-    shown = leaderboard_html(board, "<u> & you")
+    flagged = [replace(board.standings[0], flag="<i>"), *board.standings[1:]]
+    shown = leaderboard_html(replace(board, standings=flagged), "<u> & you")
     assert "mo&lt;b&gt; (&lt;i&gt;)" in shown
     assert "&lt;u&gt; &amp; you" in shown
     assert not re.search(r"<[biu]>", shown)
@@ -190,7 +192,7 @@ def test_reports_and_pages_use_the_words_of_the_dictionary(finished: tuple[Plan,
     for title, field in {"growth": "growth", "drawdown": "max_drawdown", "explicit cost": "cost"}.items():
         assert f"<dt>{title}</dt><dd>{meaning(field)}</dd>" in page
     assert MEASURES["orders refused"] == meaning("rejected")
-    assert {column["help"] for column in columns(board_of(finished[1]))} <= {entry.meaning for entry in ENTRIES}
+    assert {column.help for column in columns(read_board(finished[1]))} <= {entry.meaning for entry in ENTRIES}
     known = {entry.column for entry in ENTRIES if entry.table == "leaderboard"} | set(board_of(finished[1]))
     texts = [path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
     named = [name for text in texts for name in re.findall(r"`(\w+)` in `leaderboard\.\w+`", text)]
@@ -211,9 +213,9 @@ def test_an_unfinished_run_is_ranked_without_its_agents(finished: tuple[Plan, Pa
     assert run.notes[0] in run._repr_html_()
     assert len(run.results) == 4 * 4
     expected = rank(copied, finished[0], 0)  # with the plan, for which the agents were opened
-    assert run.fingerprint == expected["digest"]
-    assert run.leaderboard.equals(Leaderboard.of(expected))
-    assert run.notes[1:] == expected["notes"]
+    assert run.fingerprint == expected.digest
+    assert run.leaderboard.equals(LeaderboardFrame.of(expected))
+    assert run.notes[1:] == expected.notes
     assert len(run.forecasts) == 1
     run.plot("wealth")
 

@@ -98,7 +98,7 @@ def survivor(tmp_path):
 def test_a_run_leaves_all_its_files(tmp_path, survivor):
     config, expected = survivor
     _, plan, run = played(config)
-    board = write_outcome(run, plan, config.seed, "tiny")
+    board = write_outcome(run, plan, config.seed, "tiny").to_json()
     assert run.name == "0002-tiny"
     assert board["digest"] == expected
     assert board["scenarios"] == 5
@@ -132,7 +132,7 @@ def test_the_budget_of_paths_changes_no_result(tmp_path, survivor):
     got, plan, run = played(tiny(tmp_path, tournament=without))
     assert got == expected
     assert not (run / "paths").exists()
-    assert write_outcome(run, plan, 3, "no paths")["transfers"] is None
+    assert write_outcome(run, plan, 3, "no paths").transfers is None
     assert "One market" not in (run / "report.html").read_text()
 
 
@@ -166,7 +166,7 @@ def test_an_interrupted_run_is_finished_by_resuming(survivor, monkeypatch):
         play_all(config, plan, run, Console(file=StringIO()))
     kept = {path.name: path.stat().st_mtime_ns for path in (run / "units").iterdir()}
     assert len(kept) == 2
-    assert rank(run, plan, config.seed)["agents"], "a partial table must be possible"
+    assert rank(run, plan, config.seed).standings, "a partial table must be possible"
 
     asked = []
 
@@ -247,7 +247,7 @@ def test_one_asset_and_one_agent_are_enough(tmp_path):
     data = {"num_assets": 1, "scenarios": 2, "episode_length": 4}
     config = tiny(tmp_path, agents=[{"agent": "random"}], data=data, tournament={})
     _, plan, run = played(config)
-    board = write_outcome(run, plan, config.seed, "alone")
+    board = write_outcome(run, plan, config.seed, "alone").to_json()
     assert [entry["agent"] for entry in board["agents"]] == ["random"]
 
 

@@ -132,7 +132,7 @@ def played(chosen: TournamentConfig):  # type: ignore[no-untyped-def]
 def test_a_run_stops_says_so_and_leaves_nothing_beyond(tmp_path) -> None:  # type: ignore[no-untyped-def]
     chosen = config(tmp_path)
     plan, run = played(chosen)
-    board = write_outcome(run, plan, 0, "stops")
+    board = write_outcome(run, plan, 0, "stops").to_json()
     assert board["stop"]["decided"]
     assert board["scenarios"] == board["stop"]["scenarios"] < 400
     assert board["stop"]["against"]["Burn"]["verdict"] == "better"
@@ -149,7 +149,7 @@ def test_a_run_stops_says_so_and_leaves_nothing_beyond(tmp_path) -> None:  # typ
     assert len(sorted(run.glob("*/*.parquet"))) == len(kept) + 2
     play_all(chosen, plan, run, Console(file=StringIO()))
     assert sorted(run.glob("*/*.parquet")) == kept
-    assert rank(run, plan, 0)["digest"] == board["digest"]
+    assert rank(run, plan, 0).digest == board["digest"]
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_workers_stop_at_the_same_place(tmp_path, workers: int) -> None:  # type
     boards = []
     for number in (0, workers):
         plan, run = played(config(tmp_path, ray={"workers": number}))
-        boards.append((rank(run, plan, 0)["digest"], sorted(path.name for path in run.glob("*/*.parquet"))))
+        boards.append((rank(run, plan, 0).digest, sorted(path.name for path in run.glob("*/*.parquet"))))
     assert boards[0] == boards[1]
 
 
@@ -169,7 +169,7 @@ def test_the_trained_agent_is_decided_in_the_default_field_before_the_end(tmp_pa
     form = {"format": "gauntlet", "newcomer": "trained", "stop": {"when": "newcomer"}}
     chosen = TournamentConfig.model_validate({"out": tmp_path, "tournament": form, "ray": {"workers": 0}})
     plan, run = played(chosen)
-    stop = rank(run, plan, 0)["stop"]
+    stop = rank(run, plan, 0).stop
     assert stop["decided"]
     assert stop["scenarios"] < chosen.data.scenarios / 2
     assert {decision["verdict"] for decision in stop["against"].values()} == {"better"}

@@ -1,40 +1,49 @@
 """The columns of a leaderboard, as the terminal and the page show them."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
+from arena.tournament.leaderboard import Leaderboard, Standing
 from arena.tournament.report.column_dictionary import meaning
-from arena.tournament.report.tables import Cell
+from arena.tournament.report.tables import Cell, Form
 from arena.tournament.wording import bps, interval, number, percent
 
 RANK = f"{meaning('rank')}; below it the possible ranks (95 %), by tests of all pairs together"
 
 
-def scattered(leaderboard: Mapping[str, Any]) -> bool:
+class TextColumn(NamedTuple):
+    """One column."""
+
+    title: str
+    unit: str
+    help: str
+    cells: list[Cell]  # by rank
+
+
+def scattered(leaderboard: Leaderboard) -> bool:
     """Whether some tier is not one run down the ranking: who varies much is worse than few, wherever it stands."""
-    found = [entry["tier"] for entry in leaderboard["agents"]]
+    found = [entry.tier for entry in leaderboard.standings]
     return found != sorted(found)
 
 
-def columns(leaderboard: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The leaderboard as columns of text: [{"title", "unit", "help", "cells": [Cell per entrant]}]."""
-    entries = leaderboard["agents"]
+def columns(leaderboard: Leaderboard) -> list[TextColumn]:
+    """The leaderboard as columns of text."""
+    entries = leaderboard.standings
 
-    def column(title: str, unit: str, field: str, cells: list[Cell]) -> dict[str, Any]:
-        return {"title": title, "unit": unit, "help": meaning(field), "cells": cells}
+    def column(title: str, unit: str, field: str, cells: list[Cell]) -> TextColumn:
+        return TextColumn(title, unit, meaning(field), cells)
 
-    def single(field: str, form: Any) -> list[Cell]:
-        return [Cell(form(entry[field]), entry[field]) for entry in entries]
+    def single(field: str, form: Form) -> list[Cell]:
+        return [Cell(form(entry.number(field)), entry.number(field)) for entry in entries]
 
-    def ranged(field: str, form: Any) -> list[Cell]:
+    def ranged(field: str, form: Form) -> list[Cell]:
         return [
-            Cell(form(entry[field]), entry[field], interval(form(entry[f"{field}_low"]), form(entry[f"{field}_high"])))
+            Cell(form(entry.number(field)), entry.number(field), interval(*map(form, entry.ends(field))))
             for entry in entries
         ]
 
-    above = " above cash" if leaderboard["cash"] else ""
+    above = " above cash" if leaderboard.cash else ""
     table = [column("growth", f"bps{above}", "growth", ranged("growth", bps))]
-    if leaderboard["headline"] == "growth_cv":
+    if leaderboard.headline == "growth_cv":
         table.append(column("raw growth", "bps", "growth_raw", ranged("growth_raw", bps)))
     if scattered(leaderboard):
         table.insert(0, column("tier", "", "tier", single("tier", number)))
@@ -53,6 +62,6 @@ def columns(leaderboard: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _games(entry: Mapping[str, Any]) -> Cell:
-    num = entry["forfeits"]
-    return Cell(number(entry["games"]), entry["games"], f"{number(num)} forfeit{'s' if num > 1 else ''}" if num else "")
+def _games(entry: Standing) -> Cell:
+    num = entry.forfeits
+    return Cell(number(entry.games), entry.games, f"{number(num)} forfeit{'s' if num > 1 else ''}" if num else "")

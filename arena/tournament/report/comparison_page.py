@@ -2,12 +2,11 @@
 
 import html
 from pathlib import Path
-from typing import Any
 
 from arena.tournament.report import pages
 from arena.tournament.report.figures import MUTED, Figure, off_scale, value_range
 from arena.tournament.report.lines import COLORS
-from arena.tournament.report.run_comparison import Comparison, Standing
+from arena.tournament.report.run_comparison import Comparison, Placed
 from arena.tournament.report.tables import Cell, Table
 from arena.tournament.wording import EMPTY, bps, interval, rank_interval
 
@@ -60,7 +59,7 @@ def growth_figure(found: Comparison) -> Figure:
     """One row per entrant, in it one interval per run."""
     names, num_runs = list(found.standings), len(found.runs)
     traces = [_run_trace(run, place, found) for place, run in enumerate(found.runs)]
-    entries = [_entry(agent, standing) for agent, all_of in found.standings.items() for standing in all_of if standing]
+    entries = [placed.standing for all_of in found.standings.values() for placed in all_of if placed]
     low, high = value_range(entries, "growth", off_scale(entries, "growth", 0.0), 0.0)
     zero = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
     title = {"text": "growth per game [bps]", "font": {"size": 12}}
@@ -85,13 +84,13 @@ def growth_figure(found: Comparison) -> Figure:
 def _run_trace(run: str, place: int, found: Comparison) -> Figure:
     shift = (place - (len(found.runs) - 1) / 2) * 0.7 / len(found.runs)
     there = [(row, all_of[place]) for row, all_of in enumerate(found.standings.values())]
-    known = [(row, standing.growth) for row, standing in there if standing]
+    known = [(row, placed.standing) for row, placed in there if placed]
     color = COLORS[place % len(COLORS)]
     error = {
         "type": "data",
         "symmetric": False,
-        "array": [0.0 if growth.high is None else (growth.high - growth.value) * 1e4 for _, growth in known],
-        "arrayminus": [0.0 if growth.low is None else (growth.value - growth.low) * 1e4 for _, growth in known],
+        "array": [0.0 if of.growth_high is None else (of.growth_high - of.growth) * 1e4 for _, of in known],
+        "arrayminus": [0.0 if of.growth_low is None else (of.growth - of.growth_low) * 1e4 for _, of in known],
         "color": color,
         "width": 3,
     }
@@ -99,7 +98,7 @@ def _run_trace(run: str, place: int, found: Comparison) -> Figure:
         "type": "scatter",
         "mode": "markers",
         "name": html.escape(run),
-        "x": [growth.value * 1e4 for _, growth in known],
+        "x": [standing.growth * 1e4 for _, standing in known],
         "y": [row + shift for row, _ in known],
         "error_x": error,
         "marker": {"color": color, "size": 7},
@@ -107,24 +106,20 @@ def _run_trace(run: str, place: int, found: Comparison) -> Figure:
     }
 
 
-def _entry(agent: str, standing: Standing) -> dict[str, Any]:
-    growth = standing.growth
-    return {"agent": agent, "growth": growth.value, "growth_low": growth.low, "growth_high": growth.high}
-
-
-def _growth(standing: Standing | None) -> Cell:
-    if standing is None:
+def _growth(placed: Placed | None) -> Cell:
+    if placed is None:
         return Cell(EMPTY)
-    growth = standing.growth
-    return Cell(bps(growth.value), growth.value, interval(bps(growth.low), bps(growth.high)))
+    standing = placed.standing
+    return Cell(bps(standing.growth), standing.growth, interval(*map(bps, standing.ends("growth"))))
 
 
-def _rank(standing: Standing | None) -> Cell:
-    if standing is None:
+def _rank(placed: Placed | None) -> Cell:
+    if placed is None:
         return Cell(EMPTY)
+    standing = placed.standing
     span = rank_interval(standing.rank_low, standing.rank_high)
     text = str(standing.rank) if span == str(standing.rank) else f"{standing.rank} ({span})"
-    return Cell(text, standing.rank, _moved(standing.change))
+    return Cell(text, standing.rank, _moved(placed.change))
 
 
 def _moved(change: int | None) -> str:

@@ -2,8 +2,8 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from arena.tournament.leaderboard import ContinuousPath, Profiles
 from arena.tournament.report.figures import MAX_ROWS, MUTED, Figure
 from arena.tournament.stats.continuous import Curve
 from arena.tournament.stats.convergence import Running
@@ -44,7 +44,7 @@ def settling_figure(running: Running, ranking: Sequence[str], scale: float, titl
     return {"data": traces, "layout": layout}
 
 
-def profile_figure(profiles: Mapping[str, Any], ranking: Sequence[str], unit: str) -> Figure:
+def profile_figure(profiles: Profiles, ranking: Sequence[str], unit: str) -> Figure:
     """Share of scenarios with at least a score, over that score."""
     x = [score * 1e4 for score in profiles["threshold"]]
     traces = []
@@ -61,7 +61,7 @@ def profile_figure(profiles: Mapping[str, Any], ranking: Sequence[str], unit: st
     return {"data": traces, "layout": layout}
 
 
-def path_figure(path: Mapping[str, Curve], ranking: Sequence[str], found: Mapping[str, Any]) -> Figure:
+def path_figure(path: Mapping[str, Curve], ranking: Sequence[str], found: ContinuousPath) -> Figure:
     """Return along the continuous path; a dotted line and a date where a window begins."""
     traces = []
     shown = [name for name in ranking if name in path][:MAX_ROWS]

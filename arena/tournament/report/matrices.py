@@ -1,8 +1,9 @@
 """Matrices of the report, one row and one column per entrant: text, tint and a sentence for each cell."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from arena.tournament.leaderboard import Leaderboard, Pair, Transfers
 from arena.tournament.stats.pairwise import BETTER, IDENTICAL, NOT_SEPARATED, UNDECIDED, WORSE
 from arena.tournament.wording import EMPTY, bps, interval, p_value
 
@@ -29,27 +30,27 @@ class MatrixRow(NamedTuple):
     cells: list[Tinted]
 
 
-def shown_agents(board: Mapping[str, Any]) -> list[str]:
+def shown_agents(board: Leaderboard) -> list[str]:
     """Those that get a row, by rank."""
-    return [entry["agent"] for entry in board["agents"]][:MAX_MATRIX]
+    return board.ranking[:MAX_MATRIX]
 
 
-def verdict_matrix(board: Mapping[str, Any]) -> list[MatrixRow]:
+def verdict_matrix(board: Leaderboard) -> list[MatrixRow]:
     """Lead of the row over the column in bps, with the verdict as a symbol."""
     names = shown_agents(board)
     found: dict[tuple[str, str], Tinted] = {}
-    for pair in board["pairs"]:
-        first, second = pair["agent"], pair["against"]
+    for pair in board.pairs:
+        first, second = pair.agent, pair.against
         found[first, second] = _verdict(first, second, pair, 1)
         found[second, first] = _verdict(second, first, pair, -1)
     return [MatrixRow(row, [found.get((row, column), Tinted("", "")) for column in names]) for row in names]
 
 
-def win_matrix(board: Mapping[str, Any]) -> list[MatrixRow]:
+def win_matrix(board: Leaderboard) -> list[MatrixRow]:
     """Percentage of shared matches that the row ended ahead."""
     names = shown_agents(board)
     rows = []
-    for agent, shares in zip(names, board["wins"]["share"]):
+    for agent, shares in zip(names, board.wins["share"]):
         cells = []
         for other, share in zip(names, shares):
             if share is None:
@@ -62,7 +63,7 @@ def win_matrix(board: Mapping[str, Any]) -> list[MatrixRow]:
     return rows
 
 
-def transfer_matrix(transfers: Mapping[str, Any]) -> list[MatrixRow]:
+def transfer_matrix(transfers: Transfers) -> list[MatrixRow]:
     """What the row paid because the column's flow had moved the price, in bps a game; the diagonal is its own doing."""
     names = transfers["agents"][:MAX_MATRIX]
     costs = transfers["cost"]
@@ -86,7 +87,7 @@ def transfer_matrix(transfers: Mapping[str, Any]) -> list[MatrixRow]:
     return rows
 
 
-def flag_sentences(transfers: Mapping[str, Any]) -> list[str]:
+def flag_sentences(transfers: Transfers) -> list[str]:
     """Every pair that the collusion flag names."""
     return [
         f"Trading by {flag['by']} moved prices in favour of {flag['agent']} by {bps(-flag['net'], signed=False)} bps a "
@@ -95,18 +96,18 @@ def flag_sentences(transfers: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def circles(board: Mapping[str, Any], most: int = 5) -> Sequence[str]:
+def circles(board: Leaderboard, most: int = 5) -> Sequence[str]:
     """Cycles of who beats whom, a sentence each."""
-    return [f"{a} beats {b}, {b} beats {c}, {c} beats {a}" for a, b, c in board["transitivity"]["cycles"][:most]]
+    return [f"{a} beats {b}, {b} beats {c}, {c} beats {a}" for a, b, c in board.transitivity["cycles"][:most]]
 
 
-def _verdict(agent: str, other: str, pair: Mapping[str, Any], sign: int) -> Tinted:
-    verdict = pair["verdict"] if sign > 0 else MIRROR.get(pair["verdict"], pair["verdict"])
-    growth = None if pair["growth"] is None else sign * pair["growth"]
-    ends = [None if end is None else sign * end for end in (pair["growth_low"], pair["growth_high"])][::sign]
+def _verdict(agent: str, other: str, pair: Pair, sign: int) -> Tinted:
+    verdict = pair.verdict if sign > 0 else MIRROR.get(pair.verdict, pair.verdict)
+    growth = None if pair.growth is None else sign * pair.growth
+    ends = [None if end is None else sign * end for end in (pair.growth_low, pair.growth_high)][::sign]
     span = interval(*(bps(end) for end in ends))
     said = f"{agent} against {other}: {bps(growth)} bps" + (f" ({span})" if span else "")
-    said += f", p {p_value(pair['p_value'])}: {verdict}"
+    said += f", p {p_value(pair.p_value)}: {verdict}"
     kind = {BETTER: "win", WORSE: "lose"}.get(verdict, "")
     text = EMPTY if growth is None else bps(growth)
     return Tinted(text, said, kind, 0.5 * FULL_TINT if kind else 0.0, SYMBOLS[verdict])

@@ -1,8 +1,8 @@
 """The table of the continuous paths in a report, and what its columns mean and do not mean."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from arena.tournament.leaderboard import ContinuousPath
 from arena.tournament.report.tables import Cell, Table
 from arena.tournament.wording import chance, interval, number, percent
 
@@ -26,7 +26,7 @@ PATH_TERMS = {
 }
 
 
-def path_table(found: Mapping[str, Any], ranking: Sequence[str]) -> Table:
+def path_table(found: ContinuousPath, ranking: Sequence[str]) -> Table:
     """Statistics of the continuous path of each entrant that has one."""
     rows = []
     for name in (name for name in ranking if name in found["agents"]):

@@ -1,9 +1,10 @@
 """Plots for papers, mails and notebooks; matplotlib figures without a display and without pyplot's state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from arena.tournament.leaderboard import Leaderboard, Standing
 from arena.tournament.report.figures import ACCENT, COST_PARTS, MAX_ROWS, MUTED, off_scale, row_names, value_range
 from arena.tournament.stats.curves import BAND, Band
 
@@ -17,11 +18,11 @@ NUM_COLORED = 3  # leaders drawn in colour, the first with its band; the others 
 KINDS = ("growth", "rating", "costs", "wealth")
 
 
-def plot(kind: str, leaderboard: Mapping[str, Any], bands: Mapping[str, Band] | None = None) -> "Figure":
+def plot(kind: str, leaderboard: Leaderboard, bands: Mapping[str, Band] | None = None) -> "Figure":
     """One of KINDS as a figure, of the first MAX_ROWS entrants of a large field; "wealth" needs the bands."""
-    entries = leaderboard["agents"][:MAX_ROWS]
+    entries = leaderboard.standings[:MAX_ROWS]
     if kind == "growth":
-        above = " above cash" if leaderboard["cash"] else ""
+        above = " above cash" if leaderboard.cash else ""
         return _forest(entries, "growth", 1e4, f"growth per game{above} [bps]", 0.0)
     if kind == "rating":
         return _forest(entries, "rating", 1.0, "Plackett-Luce rating, cash = 1000", 1000.0)
@@ -32,7 +33,7 @@ def plot(kind: str, leaderboard: Mapping[str, Any], bands: Mapping[str, Band] | 
     return _wealth(entries, bands)
 
 
-def write_plots(folder: Path, leaderboard: Mapping[str, Any], bands: Mapping[str, Band] | None) -> list[Path]:
+def write_plots(folder: Path, leaderboard: Leaderboard, bands: Mapping[str, Band] | None) -> list[Path]:
     """Write growth.png, rating.png, costs.png and, given paths, wealth.png; returns what was written."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -43,27 +44,28 @@ def write_plots(folder: Path, leaderboard: Mapping[str, Any], bands: Mapping[str
     return written
 
 
-def _forest(entries: list[dict[str, Any]], field: str, scale: float, label: str, reference: float) -> "Figure":
+def _forest(entries: Sequence[Standing], field: str, scale: float, label: str, reference: float) -> "Figure":
     hidden = off_scale(entries, field, reference)
     figure, axes = _row_axes(row_names(entries, hidden))
     low, high = value_range(entries, field, hidden, reference)
     axes.set_xlim(low * scale, high * scale)
     axes.axvline(reference, color=MUTED, linewidth=0.8, linestyle=":")
     for place, entry in enumerate(entries):
-        if entry[field] is None or entry["agent"] in hidden:
+        value, (least, most) = entry.number(field), entry.ends(field)
+        if value is None or entry.agent in hidden:
             continue
-        if entry[f"{field}_low"] is not None:
-            axes.hlines(place, entry[f"{field}_low"] * scale, entry[f"{field}_high"] * scale, color=ACCENT)
-        axes.plot(entry[field] * scale, place, "o", color=ACCENT, markersize=4)
+        if least is not None and most is not None:
+            axes.hlines(place, least * scale, most * scale, color=ACCENT)
+        axes.plot(value * scale, place, "o", color=ACCENT, markersize=4)
     axes.set_xlabel(label)
     return figure
 
 
-def _costs(entries: list[dict[str, Any]]) -> "Figure":
+def _costs(entries: Sequence[Standing]) -> "Figure":
     figure, axes = _row_axes(row_names(entries))
     paid, received = [0.0] * len(entries), [0.0] * len(entries)
     for part, (label, color) in COST_PARTS.items():
-        amounts = [(-1 if part == "financing" else 1) * (entry[part] or 0.0) * 1e4 for entry in entries]
+        amounts = [(-1 if part == "financing" else 1) * (entry.number(part) or 0.0) * 1e4 for entry in entries]
         if not any(amounts):
             continue
         starts = [paid[i] if amount >= 0 else received[i] for i, amount in enumerate(amounts)]
@@ -76,13 +78,13 @@ def _costs(entries: list[dict[str, Any]]) -> "Figure":
     return figure
 
 
-def _wealth(entries: list[dict[str, Any]], bands: Mapping[str, Band]) -> "Figure":
+def _wealth(entries: Sequence[Standing], bands: Mapping[str, Band]) -> "Figure":
     from arena.tournament.report.notebook_figure import NotebookFigure
 
     figure = NotebookFigure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for place, entry in enumerate(entry for entry in entries if entry["agent"] in bands):
-        band = bands[entry["agent"]]
+    for place, entry in enumerate(entry for entry in entries if entry.agent in bands):
+        band = bands[entry.agent]
         leading = place < NUM_COLORED
         color = f"C{place}" if leading else MUTED
         axes.plot(
@@ -90,7 +92,7 @@ def _wealth(entries: list[dict[str, Any]], bands: Mapping[str, Band]) -> "Figure
             band.median,
             color=color,
             linewidth=1.6 if leading else 0.7,
-            label=entry["agent"] if leading else None,
+            label=entry.agent if leading else None,
         )
         if place == 0:
             axes.fill_between(band.step, band.low, band.high, color=color, alpha=0.12, linewidth=0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.tournament import wording
+from arena.tournament.leaderboard import Leaderboard
 from arena.tournament.report import figures, lines, matrices, pages, panels, path_table
 from arena.tournament.report import tables as report_tables
 from arena.tournament.report.columns import RANK, columns, scattered
@@ -25,20 +26,21 @@ TERMINAL_COLUMNS = (
 PLUS_MINUS = {"growth": ("growth", bps), "raw growth": ("growth_raw", bps), "rating": ("rating", number)}
 
 
-def write_leaderboard(run: Path, leaderboard: Mapping[str, Any]) -> tuple[Path, Path]:
+def write_leaderboard(run: Path, leaderboard: Leaderboard, of_final: bool = False) -> tuple[Path, Path]:
     """Write leaderboard.json and leaderboard.csv (one line per entrant) into the run folder."""
     json_path, csv_path = run / "leaderboard.json", run / "leaderboard.csv"
-    json_path.write_text(json.dumps(leaderboard, indent=1, allow_nan=False) + "\n")
+    json_path.write_text(json.dumps(leaderboard.to_json(of_final), indent=1, allow_nan=False) + "\n")
     with csv_path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(leaderboard["agents"][0]))
+        rows = [standing.to_json() for standing in leaderboard.standings]
+        writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows(leaderboard["agents"])
+        writer.writerows(rows)
     return json_path, csv_path
 
 
 def write_report(
     run: Path,
-    leaderboard: Mapping[str, Any],
+    leaderboard: Leaderboard,
     exhibits: Exhibits = NOTHING,
     *,
     title: str,
@@ -60,7 +62,7 @@ def write_report(
     of_final     in a folder inside that of the run, whose report is of the rounds before
     path         of the file; None: report.html in the folder `run`
     """
-    ranking = [entry["agent"] for entry in leaderboard["agents"]]
+    ranking = leaderboard.ranking
     unit = wording.unit_of(leaderboard)
     wealth = panels.wealth_panels(exhibits.wealth, ranking)
     drawdown = panels.drawdown_panels(exhibits.drawdown, ranking)
@@ -68,12 +70,12 @@ def write_report(
         "growth": figures.growth_figure(leaderboard),
         "rating": figures.rating_figure(leaderboard),
         "costs": figures.cost_figure(leaderboard),
-        "profiles": lines.profile_figure(leaderboard["profiles"], ranking, unit),
+        "profiles": lines.profile_figure(leaderboard.profiles, ranking, unit),
         **{f"wealth-{place}": figure for place, figure in enumerate(wealth.figures.values())},
         **{f"drawdown-{place}": figure for place, figure in enumerate(drawdown.figures.values())},
     }
-    if exhibits.path:
-        charts["backtest"] = lines.path_figure(exhibits.path, ranking, leaderboard["continuous"])
+    if exhibits.path and leaderboard.continuous:
+        charts["backtest"] = lines.path_figure(exhibits.path, ranking, leaderboard.continuous)
     if exhibits.settling:
         settling = exhibits.settling
         charts["running-growth"] = lines.settling_figure(settling.growth, ranking, 1e4, "growth above cash [bps]", unit)
@@ -85,12 +87,12 @@ def write_report(
         claim=wording.claim(leaderboard),
         board=leaderboard,
         unit=unit,
-        observed=wording.counted(leaderboard["scenarios"], unit),
+        observed=wording.counted(leaderboard.scenarios, unit),
         columns=columns(leaderboard),
-        meanings=[("rank", RANK), *((column["title"], column["help"]) for column in columns(leaderboard))],
+        meanings=[("rank", RANK), *((column.title, column.help) for column in columns(leaderboard))],
         tiers=tiers(leaderboard),
         forecasts=wording.forecast_claims(leaderboard),
-        notes=[*leaderboard["notes"], *notes],
+        notes=[*leaderboard.notes, *notes],
         max_rows=figures.MAX_ROWS,
         names=matrices.shown_agents(leaderboard),
         verdicts=matrices.verdict_matrix(leaderboard),
@@ -98,11 +100,11 @@ def write_report(
         wins=wins,
         met_all=all(cell.text for i, row in enumerate(wins) for j, cell in enumerate(row.cells) if i != j),
         circles=matrices.circles(leaderboard),
-        transfers=leaderboard["transfers"] and matrices.transfer_matrix(leaderboard["transfers"]),
-        flags=leaderboard["transfers"] and matrices.flag_sentences(leaderboard["transfers"]),
+        transfers=leaderboard.transfers and matrices.transfer_matrix(leaderboard.transfers),
+        flags=leaderboard.transfers and matrices.flag_sentences(leaderboard.transfers),
         exhibits=exhibits,
         of_final=of_final,
-        continuous=leaderboard.get("continuous"),  # older boards have none
+        continuous=leaderboard.continuous,
         wealth=list(wealth.figures),
         drawdown=list(drawdown.figures),
         tables=_tables(leaderboard, exhibits, ranking),
@@ -118,28 +120,28 @@ def write_report(
     return path
 
 
-def tiers(leaderboard: Mapping[str, Any]) -> list[tuple[int | None, list[int]]]:
+def tiers(leaderboard: Leaderboard) -> list[tuple[int | None, list[int]]]:
     """Parts of the table: (tier, places from 0). One part without a head where tiers are not runs down the ranking."""
-    places = range(len(leaderboard["agents"]))
+    places = range(len(leaderboard.standings))
     if scattered(leaderboard):
         return [(None, list(places))]
-    return [(tier, list(run)) for tier, run in groupby(places, key=lambda place: leaderboard["agents"][place]["tier"])]
+    return [(tier, list(run)) for tier, run in groupby(places, key=lambda place: leaderboard.standings[place].tier)]
 
 
-def _tables(leaderboard: Mapping[str, Any], exhibits: Exhibits, ranking: list[str]) -> dict[str, report_tables.Table]:
+def _tables(leaderboard: Leaderboard, exhibits: Exhibits, ranking: list[str]) -> dict[str, report_tables.Table]:
     """What stands beside the charts, for who wants the numbers."""
     unit = wording.unit_of(leaderboard)
     found = {
         "measures": report_tables.measure_table(leaderboard),
         "pairs": report_tables.pair_table(leaderboard, matrices.shown_agents(leaderboard)),
         "costs": report_tables.cost_table(leaderboard),
-        "profiles": report_tables.profile_table(leaderboard["profiles"], ranking, unit),
+        "profiles": report_tables.profile_table(leaderboard.profiles, ranking, unit),
     }
     if exhibits.wealth:
         found["wealth"] = report_tables.band_table(exhibits.wealth, ranking, 1.0, "Return at the end of a game")
         found["drawdown"] = report_tables.band_table(exhibits.drawdown, ranking, 0.0, "Drawdown at the end of a game")
-    if exhibits.path:
-        found["path"] = path_table.path_table(leaderboard["continuous"], ranking)
+    if exhibits.path and leaderboard.continuous:
+        found["path"] = path_table.path_table(leaderboard.continuous, ranking)
     if exhibits.settling:
         growth, rating = exhibits.settling.growth, exhibits.settling.rating
         title = "Growth above cash in bps, 95 % interval"
@@ -149,14 +151,14 @@ def _tables(leaderboard: Mapping[str, Any], exhibits: Exhibits, ranking: list[st
     return found
 
 
-def leaderboard_table(leaderboard: Mapping[str, Any]) -> "Table":
+def leaderboard_table(leaderboard: Leaderboard) -> "Table":
     """The terminal table, with the claim as its caption; 120 characters wide with names of 16."""
     from rich.table import Table
     from rich.text import Text
 
-    entries = leaderboard["agents"]
+    entries = leaderboard.standings
     caption = wording.claim(leaderboard)
-    if any(entry["flag"] for entry in entries):
+    if any(entry.flag for entry in entries):
         caption += "\n* wins often, earns little"
     table = Table(
         caption=caption, caption_justify="left", header_style="bold", box=None, pad_edge=False, collapse_padding=True
@@ -165,10 +167,10 @@ def leaderboard_table(leaderboard: Mapping[str, Any]) -> "Table":
     table.add_column("rank\n95 %", justify="right", style="dim", no_wrap=True)
     table.add_column("tier", justify="right", no_wrap=True)
     table.add_column("agent", no_wrap=True)
-    board = {column["title"]: column for column in columns(leaderboard)}
+    board = {column.title: column for column in columns(leaderboard)}
     for title in TERMINAL_COLUMNS:
         if title in board:
-            unit = board[title]["unit"].removesuffix(" above cash")  # the caption says so
+            unit = board[title].unit.removesuffix(" above cash")  # the caption says so
             table.add_column("\n".join([*title.split(), unit]).rstrip(), justify="right", no_wrap=True)
             if title in PLUS_MINUS:
                 table.add_column("±", justify="right", style="dim", no_wrap=True)
@@ -176,11 +178,11 @@ def leaderboard_table(leaderboard: Mapping[str, Any]) -> "Table":
         cells = []
         for title in TERMINAL_COLUMNS:
             if title in board:
-                cells.append(board[title]["cells"][place].text)
+                cells.append(board[title].cells[place].text)
                 if title in PLUS_MINUS:
                     field, form = PLUS_MINUS[title]
-                    cells.append(wording.half_width(entry[f"{field}_low"], entry[f"{field}_high"], form))
-        name = Text(entry["agent"]).append(" *" if entry["flag"] else "", style="yellow")
-        places = wording.rank_interval(entry["rank_low"], entry["rank_high"])
-        table.add_row(str(entry["rank"]), places, str(entry["tier"]), name, *cells)
+                    cells.append(wording.half_width(*entry.ends(field), form))
+        name = Text(entry.agent).append(" *" if entry.flag else "", style="yellow")
+        places = wording.rank_interval(entry.rank_low, entry.rank_high)
+        table.add_row(str(entry.rank), places, str(entry.tier), name, *cells)
     return table

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from arena.tournament.leaderboard import Leaderboard
 from arena.tournament.report.replay import Replay, replay
 from arena.tournament.stats import continuous, curves
 from arena.tournament.stats.continuous import Curve
@@ -51,16 +52,16 @@ class Exhibits(NamedTuple):
     data_problems: tuple[DataProblem, ...] = ()
 
 
-def collect(run: Path, results: "pa.Table", board: Mapping[str, Any]) -> Exhibits:
+def collect(run: Path, results: "pa.Table", board: Leaderboard) -> Exhibits:
     """What there is to show of these rows of a run."""
     paths, markets = (of_games(table, results) for table in (units.read_paths(run), units.read_markets(run)))
-    found = board.get("continuous")  # older boards have none
+    found = board.continuous
     return Exhibits(
         wealth=curves.wealth_bands(paths) if paths is not None else {},
         drawdown=curves.drawdown_bands(paths) if paths is not None else {},
         path=continuous.curves(paths, found) if paths is not None and found and found["reason"] is None else {},
         replay=replay(markets) if markets is not None else None,
-        settling=settle(results, board["headline"], board["scenario_kind"], board["seed"], board["cash"] or "cash"),
+        settling=settle(results, board.headline, board.scenario_kind, board.seed, board.cash or "cash"),
         forfeits=forfeits(results),
         data_problems=data_problems(run),
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from arena.config.files import read_config
 from arena.errors import UserError
-from arena.tournament.stats.growth import Estimate
+from arena.tournament.leaderboard import Leaderboard, Standing
 
 NEEDED = (
     "agents",
@@ -21,18 +21,14 @@ NEEDED = (
     "confidence_set",
     "digest",
 )
-LATER = ("sortino", "sortino_low", "sortino_high", "calmar", "mean_return", "fee")  # not known of older runs
 NOT_A_SETTING = ("name", "out", "mirror", "ray")  # of a config: they change no result
 NOWHERE = "not set"
 
 
-class Standing(NamedTuple):
+class Placed(NamedTuple):
     """An entrant in one run."""
 
-    growth: Estimate
-    rank: int
-    rank_low: int
-    rank_high: int
+    standing: Standing
     change: int | None  # places up since the first of the runs it was in; None there
 
 
@@ -40,12 +36,12 @@ class Comparison(NamedTuple):
     """Runs in the order they were given."""
 
     runs: list[str]
-    standings: dict[str, list[Standing | None]]  # entrant -> one per run, None where it did not play
+    standings: dict[str, list[Placed | None]]  # entrant -> one per run, None where it did not play
     settings: dict[str, list[str]]  # setting or version that differs -> its value in each run
     same_results: bool  # all digests are equal
 
 
-def read_board(run: Path) -> dict[str, Any]:
+def read_board(run: Path) -> Leaderboard:
     """The leaderboard of a finished run; what an older version did not keep is None, and a note says so."""
     path = run / "leaderboard.json"
     if not path.is_file():
@@ -61,23 +57,26 @@ def read_board(run: Path) -> dict[str, Any]:
     missing = [key for key in NEEDED if key not in board]
     if missing:
         raise UserError(f"{path}: written by another version or damaged (no {missing[0]!r}). {_again(run)}")
-    for one in [board, board["final"]] if board.get("final") else [board]:
-        _complete(one, run)
-    return board
+    try:
+        if board.get("final"):
+            board["final"] = _complete(board["final"], run)
+        return Leaderboard.from_json(_complete(board, run))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: written by another version or damaged ({error}). {_again(run)}") from error
 
 
 def compare(runs: Sequence[Path]) -> Comparison:
     """Leaderboards and settings of finished runs."""
     boards = [read_board(run) for run in runs]
     settings = [flat(_settings(run)) for run in runs]
-    agents = dict.fromkeys(entry["agent"] for board in boards for entry in board["agents"])
+    agents = dict.fromkeys(agent for board in boards for agent in board.ranking)
     every = dict.fromkeys(name for found in settings for name in found)
     values = {name: [str(found.get(name, NOWHERE)) for found in settings] for name in every}
     return Comparison(
         names_of(runs),
         {name: _standings(name, boards) for name in agents},
         {name: found for name, found in values.items() if len(set(found)) > 1},
-        len({board["digest"] for board in boards}) == 1,
+        len({board.digest for board in boards}) == 1,
     )
 
 
@@ -109,30 +108,26 @@ def _again(run: Path) -> str:
     return f"Use `arena tournament --resume {run}` to write it again."
 
 
-def _complete(board: dict[str, Any], run: Path) -> None:
-    if LATER[0] in board["agents"][0]:
-        return
-    for entry in board["agents"]:
-        entry |= dict.fromkeys(LATER) | {"spread": entry["cost"]}
-    board["notes"] = [
-        *board["notes"],
+def _complete(board: dict[str, Any], run: Path) -> dict[str, Any]:
+    if "sortino" in board["agents"][0]:
+        return board
+    note = (
         "Played by an older version, which kept neither Sortino and Calmar ratios nor fees apart from the spread: "
-        f"`arena tournament --resume {run}` plays it again and has them.",
-    ]
+        f"`arena tournament --resume {run}` plays it again and has them."
+    )
+    return board | {"notes": [*board["notes"], note]}
 
 
-def _standings(agent: str, boards: Sequence[Mapping[str, Any]]) -> list[Standing | None]:
-    found: list[Standing | None] = []
+def _standings(agent: str, boards: Sequence[Leaderboard]) -> list[Placed | None]:
+    found: list[Placed | None] = []
     first: int | None = None
     for board in boards:
-        entry = next((entry for entry in board["agents"] if entry["agent"] == agent), None)
-        if entry is None:
+        standing = next((standing for standing in board.standings if standing.agent == agent), None)
+        if standing is None:
             found.append(None)
             continue
-        growth = Estimate(entry["growth"], entry["growth_low"], entry["growth_high"])
-        change = None if first is None else first - entry["rank"]
-        first = entry["rank"] if first is None else first
-        found.append(Standing(growth, entry["rank"], entry["rank_low"], entry["rank_high"], change))
+        found.append(Placed(standing, None if first is None else first - standing.rank))
+        first = standing.rank if first is None else first
     return found
 
 

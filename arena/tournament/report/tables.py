@@ -1,8 +1,9 @@
 """Tables of the report as rows of text: what stands in a cell, and the number it is sorted by."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
+from arena.tournament.leaderboard import Leaderboard, Profiles, Standing
 from arena.tournament.report.column_dictionary import meaning
 from arena.tournament.report.figures import COST_PARTS
 from arena.tournament.stats.convergence import Running
@@ -27,6 +28,8 @@ MEASURES = {
     "orders refused": meaning("rejected"),
 }
 
+Form = Callable[[float | None], str]
+
 
 class Cell(NamedTuple):
     """One cell."""
@@ -45,61 +48,59 @@ class Table(NamedTuple):
     terms: Mapping[str, str] = {}  # title of a column -> what it means, for columns that need a sentence
 
 
-def pair_table(board: Mapping[str, Any], names: Sequence[str]) -> Table:
+def pair_table(board: Leaderboard, names: Sequence[str]) -> Table:
     """Every pair of the named entrants: difference with its interval, p and verdict."""
     rows = [
         [
-            Cell(pair["agent"], pair["agent"]),
-            Cell(pair["against"], pair["against"]),
-            Cell(bps(pair["growth"]), pair["growth"], interval(bps(pair["growth_low"]), bps(pair["growth_high"]))),
-            Cell(p_value(pair["p_value"]), pair["p_value"]),
-            Cell(pair["verdict"], pair["verdict"]),
+            Cell(pair.agent, pair.agent),
+            Cell(pair.against, pair.against),
+            Cell(bps(pair.growth), pair.growth, interval(bps(pair.growth_low), bps(pair.growth_high))),
+            Cell(p_value(pair.p_value), pair.p_value),
+            Cell(pair.verdict, pair.verdict),
         ]
-        for pair in board["pairs"]
-        if pair["agent"] in names and pair["against"] in names
+        for pair in board.pairs
+        if pair.agent in names and pair.against in names
     ]
     caption = "Paired differences in growth per game, 95 % interval of each pair alone; p adjusted over all pairs"
     return Table(caption, ["entrant", "against", "difference [bps]", "p", "verdict"], rows)
 
 
-def measure_table(board: Mapping[str, Any]) -> Table:
+def measure_table(board: Leaderboard) -> Table:
     """Companions of the headline that are looked up rather than read."""
 
-    def ranged(entry: Mapping[str, Any], field: str, form: Any) -> Cell:
-        return Cell(
-            form(entry[field]), entry[field], interval(form(entry[f"{field}_low"]), form(entry[f"{field}_high"]))
-        )
+    def ranged(entry: Standing, field: str, form: Form) -> Cell:
+        return Cell(form(entry.number(field)), entry.number(field), interval(*map(form, entry.ends(field))))
 
-    best = board["confidence_set"]
+    best = board.confidence_set
     rows = [
         [
-            Cell(entry["agent"], entry["agent"]),
-            Cell(percent(entry["mean_return"], signed=True), entry["mean_return"]),
+            Cell(entry.agent, entry.agent),
+            Cell(percent(entry.mean_return, signed=True), entry.mean_return),
             ranged(entry, "iqm", bps),
             ranged(entry, "prob_better", percent),
             ranged(entry, "sortino", lambda value: number(value, 2)),
-            Cell(number(entry["calmar"], 2), entry["calmar"]),
-            Cell(percent(entry["alpha_rank"]), entry["alpha_rank"]),
-            Cell(EMPTY if best is None else "yes" if entry["agent"] in best else "no"),
-            Cell(number(entry["margin_calls"]), entry["margin_calls"]),
-            Cell(number(entry["ruined"]), entry["ruined"]),
-            Cell(number(entry["rejected"]), entry["rejected"]),
+            Cell(number(entry.calmar, 2), entry.calmar),
+            Cell(percent(entry.alpha_rank), entry.alpha_rank),
+            Cell(EMPTY if best is None else "yes" if entry.agent in best else "no"),
+            Cell(number(entry.margin_calls), entry.margin_calls),
+            Cell(number(entry.ruined), entry.ruined),
+            Cell(number(entry.rejected), entry.rejected),
         ]
-        for entry in board["agents"]
+        for entry in board.standings
     ]
     return Table("Further measures of each entrant, 95 % intervals below", ["entrant", *MEASURES], rows, MEASURES)
 
 
-def cost_table(board: Mapping[str, Any]) -> Table:
+def cost_table(board: Leaderboard) -> Table:
     """What was paid for what."""
     rows = [
         [
-            Cell(entry["agent"], entry["agent"]),
+            Cell(entry.agent, entry.agent),
             *(Cell(bps(paid, signed=False), paid) for paid in (_paid(entry, part) for part in COST_PARTS)),
             Cell(bps(_total(entry), signed=False), _total(entry)),
-            Cell(number(entry["turnover"], 1), entry["turnover"]),
+            Cell(number(entry.turnover, 1), entry.turnover),
         ]
-        for entry in board["agents"]
+        for entry in board.standings
     ]
     labels = [label for label, _ in COST_PARTS.values()]
     caption = "Mean cost per game in bps of the initial nav; financing received is negative; turnover in nav per game"
@@ -123,7 +124,7 @@ def band_table(bands: Mapping[str, Band], ranking: Sequence[str], origin: float,
     return Table(caption, ["entrant", "10 % below", "median", "90 % below", "games"], rows)
 
 
-def running_table(running: Running, ranking: Sequence[str], form: Any, caption: str, unit: str) -> Table:
+def running_table(running: Running, ranking: Sequence[str], form: Form, caption: str, unit: str) -> Table:
     """Running estimates of the leaders at some of the counts."""
     leaders = ranking[:NUM_LEADERS]
     chosen = _spread(len(running.scenarios), RUNNING_ROWS)
@@ -137,7 +138,7 @@ def running_table(running: Running, ranking: Sequence[str], form: Any, caption: 
     return Table(caption, [f"{unit}s", *leaders], rows)
 
 
-def profile_table(profiles: Mapping[str, Any], ranking: Sequence[str], unit: str) -> Table:
+def profile_table(profiles: Profiles, ranking: Sequence[str], unit: str) -> Table:
     """Profiles of all entrants at some thresholds."""
     chosen = _spread(len(profiles["threshold"]), PROFILE_COLUMNS)
     head = ["entrant", *(f"{bps(profiles['threshold'][index])} bps" for index in chosen)]
@@ -154,11 +155,12 @@ def profile_table(profiles: Mapping[str, Any], ranking: Sequence[str], unit: str
     return Table(f"Share of the {unit}s with at least that growth above cash", head, rows)
 
 
-def _paid(entry: Mapping[str, Any], part: str) -> float | None:
-    return -entry[part] if part == "financing" else entry[part]
+def _paid(entry: Standing, part: str) -> float | None:
+    paid = entry.number(part)
+    return -paid if paid is not None and part == "financing" else paid
 
 
-def _total(entry: Mapping[str, Any]) -> float:
+def _total(entry: Standing) -> float:
     return sum(_paid(entry, part) or 0.0 for part in COST_PARTS)
 
 

@@ -1,13 +1,15 @@
 """From finished units to what a run leaves: results, leaderboard, plots, report."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from arena.tournament import wording
+from arena.tournament.leaderboard import ContinuousPath, Leaderboard
 from arena.tournament.report import plots, report, report_data
 from arena.tournament.schedule.finished_units import survey
 from arena.tournament.setup import stopping
@@ -25,13 +27,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def rank(run: Path, plan: Plan, seed: int) -> dict[str, Any]:
+def rank(run: Path, plan: Plan, seed: int) -> Leaderboard:
     """The leaderboard of the units that are on disk; writes nothing."""
     units = survey(run, plan.schedule).present
     return rank_units(run, units, store.read_units(run, units), ranking_plan(plan), seed)
 
 
-def write_outcome(run: Path, plan: Plan, seed: int, title: str) -> dict[str, Any]:
+def write_outcome(run: Path, plan: Plan, seed: int, title: str) -> Leaderboard:
     """Write results.parquet, leaderboard.json, .csv, plots and report.html; returns the leaderboard.
 
     A final leaves the same files for its own games in the folder RUN/final.
@@ -40,41 +42,39 @@ def write_outcome(run: Path, plan: Plan, seed: int, title: str) -> dict[str, Any
     results = store.compact(run, units)
     board = rank_units(run, units, results, ranking_plan(plan), seed)
     _write(run, run, plan.schedule.ranked(results), board, title)
-    if board["final"]:
-        _write(run, run / "final", plan.schedule.finale(results), board["final"], f"{title}: final")
+    if board.final:
+        _write(run, run / "final", plan.schedule.finale(results), board.final, f"{title}: final")
     return board
 
 
-def rank_units(run: Path, units: Sequence[Unit], results: "pa.Table", plan: RankingPlan, seed: int) -> dict[str, Any]:
+def rank_units(run: Path, units: Sequence[Unit], results: "pa.Table", plan: RankingPlan, seed: int) -> Leaderboard:
     """The leaderboard of the field from finished units and their rows; writes nothing.
 
-    The format adds keys: final, stop and population, None where there is none.
-    Every leaderboard also says what a report is written again from: lineups, the first and last of its rows, and data,
-    what is known of the bars; and continuous, see continuous.summary, with "begins" and "ends", times of the windows.
+    The format adds final, stop and population. Every leaderboard also says what a report is written again from:
+    lineups, data and continuous.
     """
     board = _leaderboard(run, plan.schedule.ranked(results), plan.facts, seed)
-    board |= {"digest": digest(results), "final": None, "stop": None, "population": None}
+    final, stop, crowd, notes = None, None, None, board.notes
     finale = plan.schedule.finale(results)
     if finale is not None:
-        board["final"] = _leaderboard(run, finale, plan.facts, seed)
-        board["notes"].insert(0, f"The final, in scenarios that no round has used: {wording.claim(board['final'])}")
+        final = _leaderboard(run, finale, plan.facts, seed)
+        notes = [f"The final, in scenarios that no round has used: {wording.claim(final)}", *notes]
     if plan.stop is not None:
         watch = stopping.Watch(plan.stop, plan.schedule, plan.schedule.stage(0, None))
         for unit in units:
             watch.add(unit, store.read_unit(run, unit))
         finding = watch.finding()
         if finding is not None:
-            against = {other: decision._asdict() for other, decision in finding.against.items()}
-            board["stop"] = finding._asdict() | {"against": against, "margin": plan.stop.margin}
-            board["notes"] += stopping.sentences(finding, plan.stop.margin, plan.facts.num_scenarios)
+            stop = finding.to_json(plan.stop.margin)
+            notes = [*notes, *stopping.sentences(finding, plan.stop.margin, plan.facts.num_scenarios)]
     if plan.num_copies:
         field = list(plan.schedule.stage(0, None)[0].lineup.agents)
-        board["population"] = crowding.crowding(results, field, plan.num_copies, board["headline"], plan.facts.kind)
-        board["notes"] += crowding.sentences(board["population"])
-    return board
+        crowd = crowding.crowding(results, field, plan.num_copies, board.headline, plan.facts.kind)
+        notes = [*notes, *crowding.sentences(crowd)]
+    return replace(board, digest=digest(results), notes=notes, final=final, stop=stop, population=crowd)
 
 
-def _leaderboard(run: Path, results: "pa.Table", facts: RankingFacts, seed: int) -> dict[str, Any]:
+def _leaderboard(run: Path, results: "pa.Table", facts: RankingFacts, seed: int) -> Leaderboard:
     board = ratings.leaderboard(
         results,
         seed=seed,
@@ -84,20 +84,23 @@ def _leaderboard(run: Path, results: "pa.Table", facts: RankingFacts, seed: int)
         transfers=report_data.of_games(store.read_transfers(run), results),
     )
     lineups = results["lineup"].to_numpy()
-    board |= {"lineups": [int(lineups.min()), int(lineups.max())], "data": facts.data_notes}
-    board["continuous"] = _continuous(run, results, board, facts)
-    if board["continuous"]["reason"] and facts.kind == "window":
-        board["notes"].append(f"No continuous path: {board['continuous']['reason']}.")
-    return board
+    path = _continuous(run, results, board, facts)
+    why = [f"No continuous path: {path['reason']}."] if path["reason"] and facts.kind == "window" else []
+    return replace(
+        board,
+        lineups=(int(lineups.min()), int(lineups.max())),
+        data=facts.data_notes,
+        continuous=path,
+        notes=[*board.notes, *why],
+    )
 
 
-def _continuous(run: Path, results: "pa.Table", board: dict[str, Any], facts: RankingFacts) -> dict[str, Any]:
+def _continuous(run: Path, results: "pa.Table", board: Leaderboard, facts: RankingFacts) -> ContinuousPath:
     """What continuous.summary says, with the first time of each window and the last of all."""
     if facts.windows is None:
         return {"reason": continuous.NO_HISTORY}
-    ranking = [entry["agent"] for entry in board["agents"]]
     paths = report_data.of_games(store.read_paths(run), results)
-    found = continuous.summary(paths, results, ranking, facts.periods_per_year, board["cash"] or "cash")
+    found = continuous.summary(paths, results, board.ranking, facts.periods_per_year, board.cash or "cash")
     if found["reason"] is None:
         played = np.unique(results["scenario"].to_numpy()).tolist()
         begins, ends = facts.windows
@@ -105,17 +108,17 @@ def _continuous(run: Path, results: "pa.Table", board: dict[str, Any], facts: Ra
     return found
 
 
-def _write(run: Path, folder: Path, results: "pa.Table | None", board: dict[str, Any], title: str) -> None:
+def _write(run: Path, folder: Path, results: "pa.Table | None", board: Leaderboard, title: str) -> None:
     """Leaderboard files, plots and report of some rows of a run, with what was kept of their games."""
     folder.mkdir(exist_ok=True)
-    report.write_leaderboard(folder, board)
+    report.write_leaderboard(folder, board, of_final=folder != run)
     shown = report_data.collect(run, results, board)
     plots.write_plots(folder / "plots", board, shown.wealth)
     write_page(run, folder, board, shown, title)
 
 
 def write_page(
-    run: Path, folder: Path, board: Mapping[str, Any], shown: report_data.Exhibits, title: str, path: Path | None = None
+    run: Path, folder: Path, board: Leaderboard, shown: report_data.Exhibits, title: str, path: Path | None = None
 ) -> Path:
     """Write report.html of a leaderboard (or `path`), with what the folder of the run says of its making."""
     return report.write_report(
@@ -126,7 +129,7 @@ def write_page(
         config=(run / "config.yaml").read_text(),
         environment=json.loads((run / "environment.json").read_text()),
         command=(run / "command.txt").read_text().strip(),
-        notes=board["data"],
+        notes=board.data,
         of_final=folder != run,
         path=path,
     )

@@ -1,5 +1,6 @@
 """From the folder of a run, or the URI of its copy, to its results."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from arena.config.files import read_config
@@ -63,5 +64,4 @@ def _unfinished_run(path: Path) -> TournamentRun:
     board = rank_units(path, found.present, rows, ranking, config.seed)
     if not found.missing:
         return TournamentRun(path, board, rows=rows)
-    board["notes"].insert(0, batches.sentence)
-    return TournamentRun(path, board, batches, rows)
+    return TournamentRun(path, replace(board, notes=[batches.sentence, *board.notes]), batches, rows)

@@ -1,14 +1,15 @@
 """The results of a tournament as an object: what its folder holds, as DataFrames, figures and a report."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from arena.config.files import read_config
 from arena.config.tournament import TournamentConfig
 from arena.errors import UserError
 from arena.tournament import wording
+from arena.tournament.leaderboard import Leaderboard, Standing
 from arena.tournament.results.batches import Batches, finished_batches
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.figure import Figure
 
-    from arena.tournament.results.leaderboard_frame import Leaderboard
+    from arena.tournament.report.column_dictionary import Entry
+    from arena.tournament.results.leaderboard_frame import LeaderboardFrame
 
 NUM_LEADERS = 3  # entrants in the text of a run
 
@@ -27,13 +29,13 @@ class TournamentRun:
     path         the folder of the run
     leaderboard  DataFrame, one row per entrant in rank order; a notebook shows it with intervals
     final        the same of the final of a swiss tournament; None in another format
-    board        what leaderboard.json holds, as it stands there
+    board        what leaderboard.json holds, as a record (arena.tournament.leaderboard)
     fingerprint  equal fingerprints mean equal results
     partial      True while batches are missing; the leaderboard is then of the finished ones
     """
 
     def __init__(
-        self, path: Path, board: Mapping[str, Any], batches: Batches | None = None, rows: "pa.Table | None" = None
+        self, path: Path, board: Leaderboard, batches: Batches | None = None, rows: "pa.Table | None" = None
     ) -> None:
         """`run_result.load_run` makes it.
 
@@ -45,18 +47,18 @@ class TournamentRun:
         self.board, self._unfinished, self._given_rows = board, batches, rows
 
     @property
-    def leaderboard(self) -> "Leaderboard":
+    def leaderboard(self) -> "LeaderboardFrame":
         """One row per entrant in rank order, in fractions."""
-        from arena.tournament.results.leaderboard_frame import Leaderboard
+        from arena.tournament.results.leaderboard_frame import LeaderboardFrame
 
-        return Leaderboard.of(self.board)
+        return LeaderboardFrame.of(self.board)
 
     @property
-    def final(self) -> "Leaderboard | None":
+    def final(self) -> "LeaderboardFrame | None":
         """The leaderboard of the final of a swiss tournament; None in another format, or before the final."""
-        from arena.tournament.results.leaderboard_frame import Leaderboard
+        from arena.tournament.results.leaderboard_frame import LeaderboardFrame
 
-        return Leaderboard.of(self.board["final"]) if self.board.get("final") else None
+        return LeaderboardFrame.of(self.board.final) if self.board.final else None
 
     @property
     def pairs(self) -> "pd.DataFrame":
@@ -64,7 +66,7 @@ class TournamentRun:
         from arena.tournament.results.leaderboard_frame import frame
 
         names = [entry.column for entry in _dictionary() if entry.table == "pairs"]
-        return frame(self.board["pairs"]).reindex(columns=names)
+        return frame(self.board.pairs).reindex(columns=names)
 
     @cached_property
     def results(self) -> "pd.DataFrame":
@@ -104,7 +106,7 @@ class TournamentRun:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the results."""
-        return str(self.board["digest"])
+        return self.board.digest
 
     @property
     def verdict(self) -> str:
@@ -119,7 +121,7 @@ class TournamentRun:
     @property
     def notes(self) -> list[str]:
         """What to know before trusting the leaderboard, one sentence each."""
-        return [*self.board["notes"], *self.board["data"]]
+        return [*self.board.notes, *self.board.data]
 
     @property
     def partial(self) -> bool:
@@ -161,11 +163,11 @@ class TournamentRun:
 
         title = f"{self.config.name}, seed {self.config.seed}" + (" (partial)" if self.partial else "")
         # A page elsewhere has no report of the final beside it, and so no link to one.
-        board = self.board if path is None else {**self.board, "final": None}
+        board = self.board if path is None else replace(self.board, final=None)
         folders = [(self.path, board, title)]
-        if board.get("final"):
+        if board.final:
             (self.path / "final").mkdir(exist_ok=True)
-            folders.append((self.path / "final", board["final"], f"{title}: final"))
+            folders.append((self.path / "final", board.final, f"{title}: final"))
         written = [
             write_page(
                 self.path,
@@ -181,8 +183,8 @@ class TournamentRun:
 
     def __repr__(self) -> str:
         leaders = [
-            f"  {entry['rank']}. {entry['agent']}: {wording.bps(entry['growth'])} bps a game{_interval(entry)}"
-            for entry in self.board["agents"][:NUM_LEADERS]
+            f"  {entry.rank}. {entry.agent}: {wording.bps(entry.growth)} bps a game{_interval(entry)}"
+            for entry in self.board.standings[:NUM_LEADERS]
         ]
         return "\n".join([self._facts, *leaders, f"  fingerprint {self.fingerprint[:16]}, folder {self.path}"])
 
@@ -198,7 +200,7 @@ class TournamentRun:
     @property
     def _facts(self) -> str:
         state = self._unfinished.sentence if self._unfinished else "finished."
-        num = len(self.board["agents"])
+        num = len(self.board.standings)
         return f"Tournament {self.config.name}, seed {self.config.seed}, {wording.counted(num, 'entrant')}: {state}"
 
     @cached_property
@@ -220,17 +222,17 @@ class TournamentRun:
     def _batches(self) -> Batches:
         return self._unfinished or finished_batches(self._rows, self.config, self.board)
 
-    def _ranked(self, board: Mapping[str, Any]) -> "pa.Table":
+    def _ranked(self, board: Leaderboard) -> "pa.Table":
         """The rows that a leaderboard was made from."""
         import numpy as np
 
-        first, last = board["lineups"]
+        first, last = board.lineups
         lineup, agents = self._rows["lineup"].to_numpy(), np.asarray(self._rows["agent"].to_pylist(), dtype=str)
-        ranked = np.isin(agents, [entry["agent"] for entry in board["agents"]])
+        ranked = np.isin(agents, board.ranking)
         return self._rows.filter(ranked & (first <= lineup) & (lineup <= last))
 
 
-def _dictionary() -> "tuple[Any, ...]":
+def _dictionary() -> "tuple[Entry, ...]":
     from arena.tournament.report.column_dictionary import ENTRIES
 
     return ENTRIES
@@ -240,6 +242,6 @@ def _frame(table: "pa.Table | None") -> "pd.DataFrame | None":
     return None if table is None else table.to_pandas()
 
 
-def _interval(entry: Mapping[str, Any]) -> str:
-    span = wording.interval(wording.bps(entry["growth_low"]), wording.bps(entry["growth_high"]))
+def _interval(entry: Standing) -> str:
+    span = wording.interval(*map(wording.bps, entry.ends("growth")))
     return f" ({span})" if span else ""

@@ -8,6 +8,7 @@ from typing import Any
 from arena.cluster.joining import LOCAL
 from arena.config.tournament import TournamentConfig
 from arena.errors import IncompleteRun, RunInterrupted
+from arena.tournament.leaderboard import Leaderboard
 
 FAILED, INTERRUPTED = 1, 130  # exit codes
 PIPE_WIDTH = 130  # columns where there is no terminal to ask
@@ -53,12 +54,12 @@ def tournament(config: TournamentConfig, resumed: Path | None, command: str) -> 
         return FAILED
     console.print()
     console.print(leaderboard_table(board))
-    if board["final"]:
+    if board.final:
         console.print("\nthe final, in scenarios that no round has used")
-        console.print(leaderboard_table(board["final"]))
+        console.print(leaderboard_table(board.final))
     for sentence in wording.forecast_claims(board):
         console.print(f"forecast: {sentence}", markup=False)
-    for note in board["notes"]:
+    for note in board.notes:
         console.print(f"note: {note}", markup=False, style="dim")
     _farewell(console, run, board)
     return 0
@@ -113,9 +114,9 @@ def _sizes(config: TournamentConfig) -> dict[str, object]:
     }
 
 
-def _farewell(console: Any, run: Path, board: dict[str, Any]) -> None:
+def _farewell(console: Any, run: Path, board: Leaderboard) -> None:
     """Where everything is and what to do next."""
-    console.print(f"\nsame seed, same digest: {board['digest']}", markup=False)
+    console.print(f"\nsame seed, same digest: {board.digest}", markup=False)
     for purpose, what in {
         "report": f"{run / 'report.html'}",
         "again": f"python scripts/tournament.py --config {run / 'config.yaml'}",

@@ -1,11 +1,12 @@
 """Runs a tournament from its config to its leaderboard: what `arena.run_tournament` and `arena tournament` call."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from arena.cluster.joining import check_answers, job_note
 from arena.config.tournament import TournamentConfig
 from arena.errors import IncompleteRun, RunInterrupted
+from arena.tournament.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def run_tournament(
     config: TournamentConfig, resumed: Path | None, command: str, console: "Console"
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, Leaderboard]:
     """Play what is missing, rank, write the report. Returns the run folder and its leaderboard.
 
     resumed  the folder of a run to continue; None begins a new one
@@ -76,7 +77,7 @@ def _say_begin(console: "Console", plan: "Plan", run: Path) -> None:
 
 def _played(
     config: TournamentConfig, plan: "Plan", run: Path, console: "Console", mirror: "Mirror | None"
-) -> dict[str, Any]:
+) -> Leaderboard:
     from arena.tournament.results.outcome import write_outcome
     from arena.tournament.run.session import play_all
     from arena.tournament.store.units import NotStored, why

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from arena.config.tournament import BPS, TournamentConfig
+from arena.tournament.leaderboard import StopDecision, StopFinding
 from arena.tournament.schedule.formats import Schedule, newcomer
 from arena.tournament.stats.growth import Floats, score_table
 from arena.tournament.stats.sequential import (
@@ -59,6 +60,22 @@ class Finding(NamedTuple):
     bound: float  # log growth: the bets count a difference beyond it as it; the smallest M of the one's pairs
     beyond: int  # consumed scenarios in which a pair of the one had a difference beyond its M
     against: dict[str, Decision]
+
+    def to_json(self, margin: float) -> StopFinding:
+        """For the leaderboard; `margin` is that of the rule."""
+        against = {
+            other: StopDecision(verdict=said.verdict, scenarios=said.scenarios, low=said.low, high=said.high)
+            for other, said in self.against.items()
+        }
+        return StopFinding(
+            agent=self.agent,
+            scenarios=self.scenarios,
+            decided=self.decided,
+            bound=self.bound,
+            beyond=self.beyond,
+            against=against,
+            margin=margin,
+        )
 
 
 class Watch:

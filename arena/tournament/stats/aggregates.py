@@ -5,11 +5,11 @@ Agarwal, Schwarzer, Castro, Courville, Bellemare (2021), "Deep RL at the Edge of
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from arena.metrics import TIE_TOLERANCE
+from arena.tournament.leaderboard import Profiles
 from arena.tournament.stats.growth import CONFIDENCE, MIN_SCENARIOS, Estimate, Floats, ScenarioKind, Scores
 
 TRIM = 0.25  # of the scores, at each end
@@ -86,8 +86,8 @@ def profile_thresholds(samples: Sequence[Floats]) -> Floats:
     return np.linspace(low, high, NUM_THRESHOLDS)
 
 
-def profiles(scores: Scores, ranking: list[str]) -> dict[str, Any]:
-    """{"threshold": [K] scores, "share": {entrant: [K] share of scenarios with at least that score}}."""
+def profiles(scores: Scores, ranking: list[str]) -> Profiles:
+    """Share of scenarios with at least each of K scores, by entrant."""
     columns = {agent: scores.values[:, scores.agents.index(agent)] for agent in ranking}
     thresholds = profile_thresholds(list(columns.values()))
     share = {agent: performance_profile(column, thresholds) for agent, column in columns.items()}

@@ -9,11 +9,12 @@ Axes: R matches, N seats, m entrants.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arena.tournament.leaderboard import TransferFlag, Transfers
 from arena.tournament.stats.growth import Floats
 
 if TYPE_CHECKING:
@@ -32,18 +33,14 @@ class MatchTransfers(NamedTuple):
     cost: Floats  # [R, N, N] paid by the row's seat because of the column's, fraction of the initial nav
 
 
-def transfer_table(transfers: "pa.Table", ranking: Sequence[str], generator: np.random.Generator) -> dict[str, Any]:
-    """Rows of types.TRANSFER_SCHEMA -> JSON-ready summary.
-
-    {"agents": names by rank, "games": number of sampled matches, "cost": [[mean T_ij per game, None if never met]],
-    "flags": [{"agent": served, "by": whose flow, "cost", "net"}...], the largest net transfer first}
-    """
+def transfer_table(transfers: "pa.Table", ranking: Sequence[str], generator: np.random.Generator) -> Transfers:
+    """Rows of types.TRANSFER_SCHEMA -> JSON-ready summary."""
     folded = fold_transfers(transfers, ranking)
     mean = mean_costs(folded, len(ranking))
     known = [[None if np.isnan(cost) else float(cost) for cost in row] for row in mean]
     net = mean - mean.T
     found = sorted(flagged_pairs(folded, len(ranking), generator), key=lambda pair: float(net[pair]))
-    flags = [
+    flags: list[TransferFlag] = [
         {"agent": ranking[i], "by": ranking[j], "cost": float(mean[i, j]), "net": float(net[i, j])} for i, j in found
     ]
     return {"agents": list(ranking), "games": len(folded.item), "cost": known, "flags": flags}

@@ -8,13 +8,14 @@ Axes: W windows, L steps of a window, T = W L steps of the path.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from arena import metrics
+from arena.tournament.leaderboard import ContinuousPath
 from arena.tournament.stats import ratios
 from arena.tournament.stats.curves import games_of, thinned
 from arena.tournament.stats.growth import CONFIDENCE, Floats
@@ -51,14 +52,10 @@ def laid_end_to_end(paths: "pa.Table") -> dict[str, Floats]:
 
 def summary(
     paths: "pa.Table | None", results: "pa.Table", ranking: Sequence[str], periods_per_year: float, cash: str = "cash"
-) -> dict[str, Any]:
+) -> ContinuousPath:
     """What a leaderboard says of the continuous paths; JSON-ready, None where a number is not known.
 
-    {"reason": why there is none, else None, "windows", "steps": T,
-     "trials": entrants that trade, "trial_variance": of their ratios per step,
-     "luck": ratio per sqrt(year) that the best of so many without skill is expected to show,
-     "agents": {entrant: see _statistics}, "missing": {entrant: FORFEITED, RUINED or NOT_KEPT}}
-
+    `agents` holds what _statistics says, `missing` FORFEITED, RUINED or NOT_KEPT.
     Ratios are of returns above those of the entrant `cash`, if there is one. Who forfeited or was ruined was a trial.
     """
     status = np.asarray(results["status"].to_pylist(), dtype=str)
@@ -97,7 +94,7 @@ def summary(
     }
 
 
-def curves(paths: "pa.Table", found: Mapping[str, Any]) -> dict[str, Curve]:
+def curves(paths: "pa.Table", found: ContinuousPath) -> dict[str, Curve]:
     """Entrant -> curve, of those that `summary` has numbers of."""
     chains = laid_end_to_end(paths)
     wealth = {name: np.append(1.0, (1 + chains[name].ravel()).cumprod()) for name in found["agents"]}

@@ -18,11 +18,12 @@ decomposition; Omidshafiei et al. (2019), Sci. Rep. 9:9937; Grassmann, Taksar, H
 stationary law.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arena.tournament.leaderboard import AlphaRank, Transitivity
 from arena.tournament.stats.games import Matches, fold_matches
 from arena.tournament.stats.growth import CONFIDENCE, MIN_SCENARIOS, Floats
 from arena.tournament.stats.paired_tests import BLOCK, MIN_DIFFERENCES, draws, stepdown_p_values
@@ -37,7 +38,7 @@ ALPHAS = tuple(0.1 * 2.0**power for power in range(14))  # 0.1 .. 819: of the sw
 SETTLED = 1e-3  # largest distance of a mass from that at the end of the sweep that counts as none
 
 
-class Transitivity(NamedTuple):
+class TransitivityTest(NamedTuple):
     """How far one rating explains the win shares."""
 
     explained: float | None  # share of the weighted sum of squared log odds in ratings; None where no odds are known
@@ -45,29 +46,20 @@ class Transitivity(NamedTuple):
     cycles: tuple[tuple[int, int, int], ...]  # each significantly beats the next, the last the first
 
 
-def structure(results: "pa.Table", ranking: list[str], seed: int) -> dict[str, Any]:
-    """What the win shares say beyond a rating; entrants in the order of the ranking.
-
-    {"transitivity": {"explained": share of the log odds of finishing ahead that ratings explain, "p_value": of "all",
-                      "cycles": [[a, b, c] each significantly ahead of the next and c of a]},
-     "alpha_rank": {"alpha", "population", "mass": {entrant: mass}} or None if some pair never met}
-    """
+def structure(results: "pa.Table", ranking: list[str], seed: int) -> tuple[Transitivity, AlphaRank | None]:
+    """What the win shares say beyond a rating; entrants in the order of the ranking."""
     num = len(ranking)
     leads = win_leads(fold_matches(results, ranking), num)
     found = transitivity(leads, num, np.random.default_rng([seed, 4]))
     cycles = [[ranking[entrant] for entrant in cycle] for cycle in found.cycles]
-    board: dict[str, Any] = {
-        "transitivity": {"explained": found.explained, "p_value": found.p_value, "cycles": cycles},
-        "alpha_rank": None,
-    }
+    shown = Transitivity(explained=found.explained, p_value=found.p_value, cycles=cycles)
     met = ~np.isnan(leads)
-    if met.any(0).all():
-        payoff = np.zeros((num, num))
-        payoff[np.triu_indices(num, 1)] = np.nansum(leads, 0) / met.sum(0)
-        alpha, mass = sweep(payoff - payoff.T)
-        masses = dict(zip(ranking, mass.tolist()))
-        board["alpha_rank"] = {"alpha": alpha, "population": POPULATION, "mass": masses}
-    return board
+    if not met.any(0).all():
+        return shown, None
+    payoff = np.zeros((num, num))
+    payoff[np.triu_indices(num, 1)] = np.nansum(leads, 0) / met.sum(0)
+    alpha, mass = sweep(payoff - payoff.T)
+    return shown, AlphaRank(alpha=alpha, population=POPULATION, mass=dict(zip(ranking, mass.tolist())))
 
 
 def win_leads(matches: Matches, num_agents: int) -> Floats:
@@ -87,8 +79,8 @@ def win_leads(matches: Matches, num_agents: int) -> Floats:
         return (lead / met).reshape(num_scenarios, num_pairs)
 
 
-def transitivity(leads: Floats, num_agents: int, generator: np.random.Generator) -> Transitivity:
-    """Leads [S, P] -> Transitivity; scenarios are resampled jointly, pairs that met in few of them carry no weight.
+def transitivity(leads: Floats, num_agents: int, generator: np.random.Generator) -> TransitivityTest:
+    """Leads [S, P] -> TransitivityTest; scenarios are resampled jointly, pairs that met in few of them carry no weight.
 
     p-value: the weighted sum of squares of the cyclic part against that of its resampled deviations from itself.
     """
@@ -110,14 +102,14 @@ def transitivity(leads: Floats, num_agents: int, generator: np.random.Generator)
     cyclic, total = cyclic_part(root * flow), float(np.square(root * flow).sum())
     observed = float(np.square(cyclic).sum())
     if total == 0:
-        return Transitivity(None, None, ())
+        return TransitivityTest(None, None, ())
 
     exceed, floor = 0, ROUNDING * total
     for counts in draws(len(leads), NUM_DRAWS, generator, max(1, BLOCK // max(leads.shape))):
         drawn, _ = _log_odds(counts @ filled, counts @ met.astype(np.float64))
         deviation = cyclic_part((drawn - flow) * root)  # [draws, P]
         exceed += int((np.square(deviation).sum(1) >= observed - floor).sum())
-    return Transitivity(1 - observed / total, (1 + exceed) / (1 + NUM_DRAWS), _cycles(leads, num_agents, generator))
+    return TransitivityTest(1 - observed / total, (1 + exceed) / (1 + NUM_DRAWS), _cycles(leads, num_agents, generator))
 
 
 def _log_odds(lead: Floats, size: Floats) -> tuple[Floats, Floats]:

@@ -1,11 +1,12 @@
 """What happened in the games, without inference: results by match, who finished ahead of whom, plain averages."""
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arena.tournament.leaderboard import WinShares
 from arena.tournament.store.digest import sort_rows
 from arena.tournament.types import FORFEIT
 
@@ -71,11 +72,8 @@ def mean_parts(results: "pa.Table", agent: str) -> dict[str, float]:
     return {"mean_return": final_nav - 1, "spread": cost - fee, "fee": fee}
 
 
-def win_matrix(results: "pa.Table", agents: list[str]) -> dict[str, Any]:
-    """Share of the matches of i and j that i ended ahead, a tie counting half; None if they never met.
-
-    Returns {"agents": names, "share": [[..]]}, row i against column j.
-    """
+def win_matrix(results: "pa.Table", agents: list[str]) -> WinShares:
+    """Share of the matches of i and j that i ended ahead, a tie counting half; None if they never met."""
     item, rank, _ = fold_matches(results, agents)
     num_agents = len(agents)
     won, met = np.zeros(num_agents**2), np.zeros(num_agents**2)

@@ -4,16 +4,18 @@ A row of scores is one scenario: an entrant's lineups inside it are averaged fir
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from arena.tournament.leaderboard import ScenarioKind as ScenarioKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Floats = NDArray[np.float64]
-ScenarioKind = Literal["seed", "window"]  # independent synthetic universes, or disjoint windows of real bars
+_Key = TypeVar("_Key", int, str)
 
 CONFIDENCE = 0.95
 MIN_SCENARIOS = {"seed": 50, "window": 8}  # fewer: no growth interval (one rare loss breaks it), descriptive only
@@ -137,6 +139,6 @@ class ScoreSums:
         self._sums = np.pad(self._sums, ((0, 0), *((0, more) for more in room - have)))
 
 
-def _places(known: dict[Any, int], keys: Iterable[Any]) -> NDArray[np.int64]:
+def _places(known: dict[_Key, int], keys: Iterable[_Key]) -> NDArray[np.int64]:
     """The place of each key, new keys behind the others."""
     return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)

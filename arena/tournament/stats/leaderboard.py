@@ -1,16 +1,4 @@
-"""From result rows to the leaderboard: everything a report shows is inferred here, nothing is stored but the rows.
-
-Keys of the leaderboard:
-agents                  one entry per entrant, best growth first; its keys are in column_dictionary, table leaderboard
-pairs                   every pair, the higher ranked first; its keys are there too, table pairs
-leader                  agent, significant, p_values, not_separated: the pairs of the first
-equality_p_value        of one test that all entrants are equal
-transitivity, alpha_rank, profiles, confidence_set    see cycles, aggregates and pairwise
-transfers               who paid whom through impact, see collusion.transfer_table; None without sampled matches
-forecasts               paired differences of followers of forecasts and of the same rule on a random walk
-wins                    share of matches that the row ended ahead of the column
-seed, scenarios, scenario_kind, headline, cash, confidence, digest, notes
-"""
+"""From result rows to the leaderboard: everything a report shows is inferred here, nothing is stored but the rows."""
 
 import math
 from collections import Counter
@@ -19,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arena.tournament.leaderboard import Leaderboard, Standing, Transfers
 from arena.tournament.stats import aggregates, cycles, growth, paired_tests, pairwise, ratios
 from arena.tournament.stats.collusion import transfer_table
 from arena.tournament.stats.games import by_agent, describe_games, mean_parts, win_matrix
@@ -43,8 +32,8 @@ def leaderboard(
     cash: str = "cash",
     pairs: Sequence[tuple[str, str]] = (),
     transfers: "pa.Table | None" = None,
-) -> dict[str, Any]:
-    """Result rows (types.SCHEMA) -> a JSON-ready leaderboard; every number that cannot be known is None.
+) -> Leaderboard:
+    """Result rows (types.SCHEMA) -> leaderboard; every number that cannot be known is None.
 
     seed              of the tournament; also keys tie-breaks, permutations and resampling
     periods_per_year  steps per year, for the Sharpe ratio only
@@ -66,7 +55,7 @@ def leaderboard(
     compared = pairwise.compare_all(scores, kind, np.random.default_rng([seed, 3]))
     places = pairwise.places(compared, ranking)
     flagged = wins_often_earns_little(compared, ratings)
-    shape = cycles.structure(results, ranking, seed)
+    transitivity, alpha_rank = cycles.structure(results, ranking, seed)
 
     rows = by_agent(results)
     entries = []
@@ -81,7 +70,7 @@ def leaderboard(
         mine = above_cash.values[:, scores.agents.index(agent)]
         entry |= _fields("iqm", aggregates.interquartile_mean(mine, kind))
         entry |= _fields("prob_better", _against_next(scores, ranking[rank - 1 : rank + 1], kind))
-        entry["alpha_rank"] = shape["alpha_rank"] and shape["alpha_rank"]["mass"][agent]
+        entry["alpha_rank"] = None if alpha_rank is None else alpha_rank["mass"][agent]
         entry |= describe_games(rows[agent], agent)
         # Who never trades finishes ahead of losers only, and promises nothing.
         idle = entry["median_return"] == entry["worst_return"] == 0
@@ -93,26 +82,27 @@ def leaderboard(
 
     pairs = [pair for pair in pairs if set(pair) <= set(agents)]
     moved = None if transfers is None else transfer_table(transfers, ranking, np.random.default_rng([seed, 5]))
-    return {
-        "agents": entries,
-        "seed": seed,
-        "scenarios": len(scores.scenarios),
-        "digest": digest(results),
-        "headline": headline,
-        "scenario_kind": kind,
-        "cash": cash if cash in agents else None,
-        "confidence": CONFIDENCE,
-        "leader": pairwise.leader_of(compared, ranking)._asdict(),
-        "equality_p_value": paired_tests.equality_p_value(scores, np.random.default_rng([seed, 2])),
-        "pairs": pairwise.pair_rows(compared, ranking),
-        **shape,
-        "profiles": aggregates.profiles(above_cash, ranking),
-        "confidence_set": pairwise.best_set(scores, kind, ranking, seed),
-        "transfers": moved,
-        "forecasts": [found._asdict() for found in paired_tests.paired_differences(scores, pairs, kind)],
-        "wins": win_matrix(results, ranking),
-        "notes": _evidence(results, scores, kind, cash) + _structure_notes(shape, moved),
-    }
+    return Leaderboard(
+        standings=[Standing(**entry) for entry in entries],
+        seed=seed,
+        scenarios=len(scores.scenarios),
+        digest=digest(results),
+        headline=headline,
+        scenario_kind=kind,
+        cash=cash if cash in agents else None,
+        confidence=CONFIDENCE,
+        leader=pairwise.leader_of(compared, ranking),
+        equality_p_value=paired_tests.equality_p_value(scores, np.random.default_rng([seed, 2])),
+        pairs=pairwise.pair_rows(compared, ranking),
+        transitivity=transitivity,
+        alpha_rank=alpha_rank,
+        profiles=aggregates.profiles(above_cash, ranking),
+        confidence_set=pairwise.best_set(scores, kind, ranking, seed),
+        transfers=moved,
+        forecasts=paired_tests.paired_differences(scores, pairs, kind),
+        wins=win_matrix(results, ranking),
+        notes=_evidence(results, scores, kind, cash) + _structure_notes(transitivity["cycles"], moved),
+    )
 
 
 def wins_often_earns_little(compared: pairwise.Pairwise, ratings: dict[str, Estimate]) -> set[str]:
@@ -172,13 +162,12 @@ def _evidence(results: "pa.Table", scores: Scores, kind: ScenarioKind, cash: str
     return found
 
 
-def _structure_notes(shape: dict[str, Any], transfers: dict[str, Any] | None) -> list[str]:
+def _structure_notes(circles: list[list[str]], transfers: Transfers | None) -> list[str]:
     """Circles among entrants, and money that one of them passed to another through the price."""
     found = []
-    cycles = shape["transitivity"]["cycles"]
-    if cycles:
-        a, b, c = cycles[0]
-        more = f", and {len(cycles) - 1} more such circles" if len(cycles) > 1 else ""
+    if circles:
+        a, b, c = circles[0]
+        more = f", and {len(circles) - 1} more such circles" if len(circles) > 1 else ""
         found.append(f"No rating can be right about all: {a} beats {b}, {b} beats {c}, {c} beats {a}{more}.")
     if transfers and transfers["flags"]:
         first, num = transfers["flags"][0], len(transfers["flags"])

@@ -12,27 +12,16 @@ Romano, Wolf (2005), Econometrica 73:1237; (2016), Stat. Probab. Lett. 113:38, o
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from arena.tournament.leaderboard import PairedDifference
 from arena.tournament.stats.growth import MIN_SCENARIOS, Floats, ScenarioKind, Scores, complete_rows, mean_interval
 
 MIN_DIFFERENCES = 20  # non-zero paired differences a comparison needs to be decided
 NUM_DRAWS = 2000
 BLOCK = 2**22  # numbers in one block of draws: bounds the memory at 32 MB an array
 CONSTANT = 1e-24  # variance over mean square below which a sample is constant up to rounding
-
-
-class PairedDifference(NamedTuple):
-    """How much better `agent` scores than `against` in the same scenarios."""
-
-    agent: str
-    against: str
-    growth: float  # mean
-    growth_low: float | None  # 95 %
-    growth_high: float | None
-    p_value: float  # two-sided, Holm-adjusted over all pairs
 
 
 def equality_p_value(scores: Scores, generator: np.random.Generator, num_draws: int = 1000) -> float:

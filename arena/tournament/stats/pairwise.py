@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.metrics import TIE_TOLERANCE
+from arena.tournament.leaderboard import Leader, Pair
 from arena.tournament.stats.growth import CONFIDENCE, MIN_SCENARIOS, Floats, ScenarioKind, Scores, complete_rows
 from arena.tournament.stats.paired_tests import MIN_DIFFERENCES, holm, paired_p_value, stepdown_p_values
 
@@ -31,15 +32,6 @@ class Pairwise(NamedTuple):
     half_width: Floats  # [m, m] of its 95 % t interval, of this pair alone; NaN below MIN_SCENARIOS
     p_value: Floats  # [m, m] adjusted over all pairs; 1 where nothing could be tested
     verdict: NDArray[np.str_]  # [m, m] what the row is compared with the column
-
-
-class Leader(NamedTuple):
-    """Is the first significantly ahead?"""
-
-    agent: str
-    significant: bool  # ahead of all others at the 5 % level, jointly
-    p_values: dict[str, float]  # other entrant -> two-sided p, adjusted over all pairs
-    not_separated: tuple[str, ...]  # others the first is not significantly ahead of
 
 
 class Place(NamedTuple):
@@ -119,30 +111,28 @@ def leader_of(pairwise: Pairwise, ranking: Sequence[str]) -> Leader:
     """What may be claimed about the first of the ranking: it leads if it is significantly better than every other."""
     first = pairwise.agents.index(ranking[0])
     others = [pairwise.agents.index(agent) for agent in ranking[1:]]
-    close = tuple(pairwise.agents[other] for other in others if pairwise.verdict[first, other] != BETTER)
+    close = [pairwise.agents[other] for other in others if pairwise.verdict[first, other] != BETTER]
     p_values = {pairwise.agents[other]: float(pairwise.p_value[first, other]) for other in others}
     return Leader(ranking[0], bool(others) and not close, p_values, close)
 
 
-def pair_rows(pairwise: Pairwise, ranking: Sequence[str]) -> list[dict[str, object]]:
+def pair_rows(pairwise: Pairwise, ranking: Sequence[str]) -> list[Pair]:
     """One row per pair, the entrant that ranks higher first; the interval is of the pair alone, p is adjusted."""
     index = [pairwise.agents.index(agent) for agent in ranking]
-    rows: list[dict[str, object]] = []
-    for place, i in enumerate(index):
-        for j in index[place + 1 :]:
-            growth, half = float(pairwise.difference[i, j]), float(pairwise.half_width[i, j])
-            rows.append(
-                {
-                    "agent": pairwise.agents[i],
-                    "against": pairwise.agents[j],
-                    "growth": None if np.isnan(growth) else growth,
-                    "growth_low": None if np.isnan(half) else growth - half,
-                    "growth_high": None if np.isnan(half) else growth + half,
-                    "p_value": float(pairwise.p_value[i, j]),
-                    "verdict": str(pairwise.verdict[i, j]),
-                }
-            )
-    return rows
+    return [_pair(pairwise, i, j) for place, i in enumerate(index) for j in index[place + 1 :]]
+
+
+def _pair(pairwise: Pairwise, i: int, j: int) -> Pair:
+    growth, half = float(pairwise.difference[i, j]), float(pairwise.half_width[i, j])
+    return Pair(
+        agent=pairwise.agents[i],
+        against=pairwise.agents[j],
+        growth=None if np.isnan(growth) else growth,
+        growth_low=None if np.isnan(half) else growth - half,
+        growth_high=None if np.isnan(half) else growth + half,
+        p_value=float(pairwise.p_value[i, j]),
+        verdict=str(pairwise.verdict[i, j]),
+    )
 
 
 def model_confidence_set(scores: Scores, kind: ScenarioKind, seed: int) -> tuple[str, ...] | None:

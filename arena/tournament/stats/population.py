@@ -1,10 +1,11 @@
 """Who does well when many use the same rule: every entrant of a population alone, and among copies of itself."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from arena.tournament.leaderboard import CrowdEffect
 from arena.tournament.stats.growth import Floats, ScenarioKind, mean_interval, score_table
 from arena.tournament.stats.paired_tests import holm, paired_p_value
 from arena.tournament.wording import bps, half_width
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 
 def crowding(
     results: "pa.Table", agents: Sequence[str], num_copies: int, column: str, kind: ScenarioKind, cash: str = "cash"
-) -> list[dict[str, Any]]:
+) -> list[CrowdEffect]:
     """One entry per entrant, from rows of formats.population; the largest fall first. Scenarios count that both
     lineups of an entrant have played; who has none is left out.
 
-    {"agent", "copies", "alone*", "crowded*", "change*", "p_value"}: mean growth above cash in the lineup with one
-    of it, in the lineup with all its copies (their mean), the paired difference, and its p-value, Holm-adjusted.
+    Each is the mean growth above cash: in the lineup with one of it, in the lineup with all its copies (their mean),
+    and the paired difference.
     """
     lineups = results["lineup"].to_numpy()
     samples = {}
@@ -32,20 +33,32 @@ def crowding(
         if together.num_rows == 0:  # of an unfinished run
             continue
         crowd = [agent, *(f"{agent}~{copy}" for copy in range(2, num_copies + 1))]
-        alone, crowded = _growth(single, [agent], column, cash), _growth(together, crowd, column, cash)
-        samples[agent] = (alone, crowded, crowded - alone)
+        one, many = _growth(single, [agent], column, cash), _growth(together, crowd, column, cash)
+        samples[agent] = (one, many, many - one)
     p_values = holm([paired_p_value(change[~np.isnan(change)], kind) for _, _, change in samples.values()])
     found = []
     for agent, sample, p_value in zip(samples, samples.values(), p_values):
-        entry: dict[str, Any] = {"agent": agent, "copies": num_copies}
-        for name, values in zip(("alone", "crowded", "change"), sample):
-            estimate = mean_interval(values, kind)
-            entry |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-        found.append(entry | {"p_value": p_value})
+        alone, crowded, change = (mean_interval(values, kind) for values in sample)
+        found.append(
+            CrowdEffect(
+                agent=agent,
+                copies=num_copies,
+                alone=alone.value,
+                alone_low=alone.low,
+                alone_high=alone.high,
+                crowded=crowded.value,
+                crowded_low=crowded.low,
+                crowded_high=crowded.high,
+                change=change.value,
+                change_low=change.low,
+                change_high=change.high,
+                p_value=p_value,
+            )
+        )
     return sorted(found, key=lambda entry: (entry["change"], entry["agent"]))
 
 
-def sentences(found: Sequence[dict[str, Any]]) -> list[str]:
+def sentences(found: Sequence[CrowdEffect]) -> list[str]:
     """For the notes of a leaderboard: what a crowd costs each rule."""
     if not found:
         return []
