@@ -16,6 +16,7 @@ import arena
 from arena.commands.agents import agents, forecasters
 from arena.commands.bench import bench
 from arena.commands.check import check
+from arena.commands.check_forecaster import check_forecaster
 from arena.commands.data import data
 from arena.commands.monitor import monitor
 from arena.commands.new_agent import new_agent
@@ -42,6 +43,7 @@ USAGE = """\
 usage: arena tournament [options]
        arena train --config FILE [options]
        arena check AGENT [name=value ...] [options]
+       arena check-forecaster SPEC_OR_FILE [--device DEVICE]
        arena new-agent NAME [--batch]
        arena agents [--json]
        arena forecasters [--json]
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     commands = {"tournament": tournament, "train": train, "check": check, "new-agent": new_agent, "report": report}
     commands |= {"data": data, "export": export, "bench": bench, "monitor": monitor}
-    commands |= {"agents": agents, "forecasters": forecasters}
+    commands |= {"agents": agents, "forecasters": forecasters, "check-forecaster": check_forecaster}
     name = given[0] if given else "--help"
     if name in commands:
         return commands[name](given[1:])

@@ -8,6 +8,9 @@ import math
 import torch
 from torch import Tensor
 
+DAYS_PER_YEAR = 252  # trading days
+BPS = 1e-4  # one basis point as a fraction
+IN_BPS = 1e4  # a fraction times this is a number of basis points
 UTILITY_KNEE = 0.25  # of the initial nav: below it the utility continues as its tangent
 TIE_TOLERANCE = 1e-12  # relative: final navs closer than this are the same result
 
@@ -75,15 +78,6 @@ def calmar(nav: Tensor, periods_per_year: float) -> Tensor:
     """[..., T] nav -> [...] annual return / max drawdown; NaN without a drawdown. Young (1991), Futures 20(1)."""
     deepest = max_drawdown(nav)
     return torch.where(deepest == 0, math.nan, annual_return(nav, periods_per_year) / deepest)
-
-
-def expected_shortfall(returns: Tensor, level: float = 0.05) -> Tensor:
-    """[..., T] returns -> [...] mean of the worst `level` of them, reported positive.
-
-    The fraction level * T is rounded up to whole observations. Acerbi, Tasche (2002), J. Bank. Finance 26:1487.
-    """
-    num_worst = max(1, math.ceil(level * returns.shape[-1] - 1e-9))
-    return -returns.topk(num_worst, dim=-1, largest=False).values.mean(-1)
 
 
 def hit_rate(returns: Tensor) -> Tensor:

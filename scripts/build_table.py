@@ -45,7 +45,9 @@ def main() -> int:
         forecaster = load_forecaster(options.forecaster, options.device)
         batches = {unit.scenarios: unit for unit in plan.units}
         rules = ForecastRules(context_length=config.forecast.context_length, folder=options.out)
-        print(f"{forecaster.name} over {sum(map(len, batches))} windows, {rules.context_length} bars of context each")
+        print(
+            f"{forecaster.info.name} over {sum(map(len, batches))} windows, {rules.context_length} bars of context each"
+        )
         with Progress() as progress:
             task = progress.add_task("windows", total=sum(map(len, batches)))
             if config.ray.address != LOCAL:

@@ -11,9 +11,10 @@ from arena.cli import main
 from arena.data.bars.readers import load_bars
 
 COMMANDS = ("tournament", "train", "check", "new-agent", "report", "data", "export", "bench", "agents", "forecasters")
+COMMANDS += ("check-forecaster",)
 HEADER = "date,open,high,low,close,volume"
 HELPED = (
-    *("agents", "data", "data check", "data import", "export", "bench", "forecasters"),
+    *("agents", "data", "data check", "data import", "export", "bench", "forecasters", "check-forecaster"),
     *("bench env", "bench forecaster", "bench cache", "bench training", "bench cluster"),
     *("bench memory", "bench ranking"),
 )

@@ -17,7 +17,7 @@ from arena.forecast.export.exporter import export, script_module
 from arena.forecast.export.parity import errors, run_here, sample_cases
 from arena.forecast.export.sources import open_kronos, open_toto
 from arena.forecast.loading import load_forecaster
-from arena.forecast.table import build_table
+from arena.forecast.table import TableRequest, build_table
 from arena.market.presets import PRESETS, preset
 from arena.market.vector import VectorMarket
 from arena.rl.market_env import EnvParams, MarketEnv
@@ -283,7 +283,7 @@ def test_the_embedded_forecaster_and_its_table_are_those_of_the_cpu():
     context = scenarios.bars[0, :64].transpose(0, 1).float()
     found, expected = ours.predict(context.to(GPU), None, 20), theirs.predict(context, None, 20)
     assert_close(found.quantiles, expected.quantiles, rtol=1e-5, atol=0)
-    tables = [build_table(forecaster, scenarios.bars, 64, 64) for forecaster in (ours, theirs)]
+    tables = [build_table(forecaster, TableRequest(scenarios.bars, 64, 64)) for forecaster in (ours, theirs)]
     torch.testing.assert_close(*tables, rtol=1e-3, atol=1e-6)
     assert tables[0][:, 64:].abs().max() > 0
     shown = VectorMarket(preset("sqrt"), scenarios, 2, forecast=tables[0], device=GPU).observe()

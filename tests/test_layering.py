@@ -22,7 +22,7 @@ ORDER = {
     "arena.data": ("types", "features", "synthetic", "bars", "scenarios", "windows"),
     "arena.market": (
         *("types", "storage", "presets", "impact", "accounting", "clearing", "reward", "step", "history"),
-        *("observation", "vector"),
+        *("observation", "tape", "transition", "validation", "vector"),
     ),
     "arena.forecast": (
         *("types", "stamps", "fingerprint", "call_stats", "request", "returns", "baselines", "forecaster", "models"),

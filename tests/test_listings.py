@@ -51,7 +51,7 @@ def test_forecasters_are_listed_with_their_limits():
     rows = {row.name: row for row in describe_forecasters()}
     assert list(rows) == [*BASELINES, EMBEDDED, ENSEMBLE, "A+B", "FILE"]
     found = load_forecaster(EMBEDDED)
-    assert rows[EMBEDDED][3:] == (found.min_context, found.max_horizon) == (8, 32)
+    assert rows[EMBEDDED][3:] == (found.info.min_context, found.info.max_horizon) == (8, 32)
 
 
 def test_version(capsys):

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from arena.market.types import Observation
 
-NUM_RETURNS = 3  # R, look-back windows of Observation.returns
 SCENES = ("ordinary", "flat", "extreme")
 
 

@@ -80,8 +80,8 @@ def load_forecasters(request: Request) -> dict[str, Forecaster]:
     found: dict[str, Forecaster] = {}
     for spec in dict.fromkeys((REFERENCE, *request.forecasters)):
         forecaster = load_forecaster(spec, request.device)
-        name = forecaster.name
-        found[f"{name} {forecaster.fingerprint[:6]}" if name in found else name] = forecaster
+        name = forecaster.info.name
+        found[f"{name} {forecaster.info.fingerprint[:6]}" if name in found else name] = forecaster
     return found
 
 
@@ -92,7 +92,7 @@ def overlap_warnings(forecasters: Mapping[str, Forecaster], stamps: Tensor | Non
     days = [_date(stamp) for stamp in stamps[origins]]
     warnings = []
     for name, forecaster in forecasters.items():
-        cutoff = forecaster.training_cutoff
+        cutoff = forecaster.info.training_cutoff
         seen = sum(day <= cutoff for day in days) if cutoff else 0
         if seen:
             warnings.append(

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from arena.bench.evaluation import Finished
+from arena.data.types import CLOSE
 from arena.forecast.evaluate.evaluation import REFERENCE, Evaluation
 from arena.forecast.evaluate.significance import Estimate
-from arena.forecast.types import CLOSE, MEDIAN, QUANTILE_LEVELS
+from arena.forecast.types import MEDIAN, QUANTILE_LEVELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -66,8 +66,8 @@ def write_files(folder: Path, finished: Finished) -> list[Path]:
         writer.writerows(rows)
     described = {
         name: {
-            "fingerprint": forecaster.fingerprint,
-            "training_cutoff": forecaster.training_cutoff,
+            "fingerprint": forecaster.info.fingerprint,
+            "training_cutoff": forecaster.info.training_cutoff,
             **forecaster.stats()._asdict(),
         }
         for name, forecaster in finished.forecasters.items()

@@ -19,7 +19,7 @@ WINDOWS, WARMUP, STEPS = 64, 64, 120  # windows of bars that all markets share
 FEW = 256  # markets, to see what each keeps
 KEPT_BYTES = 128 * 1024**2  # by all markets, and then by twice as many: the peak is a slope between the two
 NUM_STEPS = 3
-PARTS = {"state": ("state",), "displayed_history": ("_history",), "windows": ("_tape", "_volatility", "_adv")}
+PARTS = {"state": ("state",), "displayed_history": ("_history",), "windows": ("_tape",)}
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,10 @@ from pydantic import Field, model_validator
 
 from arena.config.fields import Address, Count, IsolationLevel, Name, Number, Section, refusal
 from arena.config.schedule import ScheduleConfig
+from arena.metrics import BPS, DAYS_PER_YEAR
 
 if TYPE_CHECKING:
     from arena.market.types import MarketParams
-
-DAYS_PER_YEAR = 252
-BPS = 1e-4
 
 
 class DataConfig(Section):

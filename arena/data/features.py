@@ -33,20 +33,11 @@ def trailing_adv(volume: Tensor, dt: float, window: int = 60) -> Tensor:
     return trailing_mean(volume, whole_days(window, dt)) / dt
 
 
-def trailing_volatility(close: Tensor, dt: float, window: int = 60) -> Tensor:
-    """Root mean square log return of the last `window` bars [1/sqrt(day)]; close [..., T, A] -> [..., T, A].
-
-    0 at bar 0. The mean is taken as zero: over 60 bars its estimate is noise, far smaller than the volatility.
-    """
-    squared = close.log().diff(dim=-2).square()
-    mean = trailing_mean(squared, whole_days(window, dt))
-    return torch.cat([torch.zeros_like(close[..., :1, :]), (mean / dt).sqrt()], -2)
-
-
 def frozen_features(history: Tensor, dt: float) -> tuple[Tensor, Tensor]:
     """Volatility [1/sqrt(day)] and average daily volume [shares/day] of a whole warm-up: [..., T, A, 6] -> [..., A].
 
-    The last values of `trailing_volatility` and `trailing_adv` with the warm-up as window.
+    Root mean square log return: over 60 bars an estimate of the mean is noise, far smaller than the volatility. Both
+    use the last whole days of the warm-up.
     """
     num_bars = whole_days(history.shape[-3], dt)
     squared = history[..., CLOSE].log().diff(dim=-2)[..., -num_bars:, :].square()

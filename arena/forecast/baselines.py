@@ -11,11 +11,12 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from arena.data.types import CLOSE
 from arena.forecast.call_stats import Recorder
 from arena.forecast.fingerprint import fingerprint
 from arena.forecast.request import MIN_KNOWN, check_shapes, check_values, flat_stamps
 from arena.forecast.stamps import DAY, WEEK
-from arena.forecast.types import CLOSE, Forecast, ForecasterStats
+from arena.forecast.types import Forecast, ForecasterInfo, ForecasterStats
 
 # Unit variance, at QUANTILE_LEVELS: a normal distribution and a Student t with 5 degrees of freedom.
 NORMAL = (-1.28155, -0.84162, -0.52440, -0.25335, 0.0, 0.25335, 0.52440, 0.84162, 1.28155)
@@ -55,30 +56,8 @@ class Baseline(ABC):
     """The Forecaster protocol around `_moments`."""
 
     def __init__(self, name: str, min_context: int, **settings: object) -> None:
-        self._name = name
-        self._min_context = min_context
-        self._fingerprint = fingerprint(name, **settings)
+        self.info = ForecasterInfo(name, fingerprint(name, **settings), min_context)
         self._recorder = Recorder(name)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
-    @property
-    def min_context(self) -> int:
-        return self._min_context
-
-    @property
-    def max_horizon(self) -> None:
-        return None
-
-    @property
-    def training_cutoff(self) -> None:
-        return None
 
     def stats(self) -> ForecasterStats:
         """Since it was made."""
@@ -86,7 +65,7 @@ class Baseline(ABC):
 
     def predict(self, context: Tensor, stamps: Tensor | None, horizon: int) -> Forecast:
         """See `Forecaster.predict`; computed in the dtype of the context."""
-        check_shapes(self, context, stamps, horizon)
+        check_shapes(self.info, context, stamps, horizon)
         check_values(context)
         closes = context[..., CLOSE].reshape(-1, context.size(-2))  # [N, C]
         with self._recorder.record(len(closes)):

@@ -16,7 +16,7 @@ from torch import Tensor
 from arena.forecast.call_stats import Recorder
 from arena.forecast.fingerprint import fingerprint
 from arena.forecast.request import check_shapes
-from arena.forecast.types import Forecast, Forecaster, ForecasterStats
+from arena.forecast.types import Forecast, Forecaster, ForecasterInfo, ForecasterStats
 
 
 class Ensemble:
@@ -37,19 +37,17 @@ class Ensemble:
             raise ValueError(f"weights are {weights}, expected {len(members)} numbers >= 0, not all of them 0")
         self._members = tuple(members)
         self._weights = tuple(weight / sum(weights) for weight in weights)
-        self._name = name or "+".join(member.name for member in members)
-        self._fingerprint = fingerprint(
-            "ensemble", members=[member.fingerprint for member in members], weights=self._weights
+        infos = [member.info for member in members]
+        longest = [info.max_horizon for info in infos if info.max_horizon is not None]
+        cutoffs = [info.training_cutoff for info in infos if info.training_cutoff is not None]
+        self.info = ForecasterInfo(
+            name=name or "+".join(info.name for info in infos),
+            fingerprint=fingerprint("ensemble", members=[info.fingerprint for info in infos], weights=self._weights),
+            min_context=max(info.min_context for info in infos),
+            max_horizon=min(longest, default=None),
+            training_cutoff=max(cutoffs, default=None),  # the latest: ISO dates sort as text
         )
         self._recorder = Recorder()
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint
 
     @property
     def members(self) -> tuple[Forecaster, ...]:
@@ -61,26 +59,13 @@ class Ensemble:
         """One per member, summing to 1."""
         return self._weights
 
-    @property
-    def min_context(self) -> int:
-        return max(member.min_context for member in self._members)
-
-    @property
-    def max_horizon(self) -> int | None:
-        return min((m.max_horizon for m in self._members if m.max_horizon is not None), default=None)
-
-    @property
-    def training_cutoff(self) -> str | None:
-        """The latest of the members', since ISO dates sort as text."""
-        return max((m.training_cutoff for m in self._members if m.training_cutoff is not None), default=None)
-
     def stats(self) -> ForecasterStats:
         """Since it was made."""
         return self._recorder.stats()
 
     def predict(self, context: Tensor, stamps: Tensor | None, horizon: int) -> Forecast:
         """See `Forecaster.predict`; channels only if all members predict them."""
-        check_shapes(self, context, stamps, horizon)
+        check_shapes(self.info, context, stamps, horizon)
         with self._recorder.record(context.shape[:-2].numel()):
             return self.combine([member.predict(context, stamps, horizon) for member in self._members])
 
@@ -98,14 +83,3 @@ class Ensemble:
         for weight, field in zip(self._weights, fields):
             total = total + weight * field
         return total
-
-
-def inverse_loss_weights(losses: Sequence[float]) -> tuple[float, ...]:
-    """Weights that sum to 1 and fall with the validation loss (mean pinball) of each member, w[m] ~ 1 / loss[m].
-
-    Bates, Granger (1969), "The Combination of Forecasts", with another loss.
-    """
-    if not losses or not all(0 < loss < math.inf for loss in losses):
-        raise ValueError(f"losses are {list(losses)}, expected one positive number per member")
-    inverse = [1.0 / loss for loss in losses]
-    return tuple(value / sum(inverse) for value in inverse)

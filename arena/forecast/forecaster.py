@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from arena.data.types import CHANNELS, CLOSE
 from arena.forecast.call_stats import Recorder
 from arena.forecast.fingerprint import fingerprint, module_hash
 from arena.forecast.request import MIN_KNOWN, check_shapes, check_values, flat_stamps
-from arena.forecast.returns import Calibration
-from arena.forecast.types import CHANNELS, CLOSE, Forecast, ForecasterStats
+from arena.forecast.types import Forecast, ForecasterInfo, ForecasterStats
 
 logger = logging.getLogger(__name__)
 
@@ -43,54 +43,36 @@ class ModelForecaster:
         content_hash: str | None = None,
     ) -> None:
         """
-        manifest      name, min_context, max_horizon; optional: num_samples, training_cutoff, calibration {slope, bias},
-                      channels (names of those that the model predicts, default all), config (of the network)
+        manifest      name, min_context, max_horizon; optional: num_samples, training_cutoff, channels (names
+                      of those that the model predicts, default all), config (of the network)
         num_samples   paths to draw, default the manifest's
         content_hash  SHA-256 of the artefact; None: that of the module's tensors
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
         self._module = module
-        self._name = str(manifest["name"])
-        self._min_context = int(manifest["min_context"])
-        self._max_horizon: int | None = manifest["max_horizon"]
-        self._training_cutoff: str | None = manifest.get("training_cutoff")
+        name = str(manifest["name"])
         self._all_channels = tuple(manifest.get("channels", CHANNELS)) == CHANNELS
-        self.calibration = Calibration(**manifest.get("calibration", {}))
         self._device = torch.device(device)
         self._num_samples = int(manifest.get("num_samples", 0) if num_samples is None else num_samples)
         self._seed = seed
-        self._recorder = Recorder(self._name)
-        self._fingerprint = fingerprint(
-            "model",
-            content=content_hash or (module_hash(module) if isinstance(module, nn.Module) else self._name),
-            config=manifest.get("config"),
-            batch_size=batch_size,
-            num_samples=self._num_samples,
-            seed=seed,
-            device=self._device.type,
+        self._recorder = Recorder(name)
+        self.info = ForecasterInfo(
+            name=name,
+            fingerprint=fingerprint(
+                "model",
+                content=content_hash or (module_hash(module) if isinstance(module, nn.Module) else name),
+                config=manifest.get("config"),
+                batch_size=batch_size,
+                num_samples=self._num_samples,
+                seed=seed,
+                device=self._device.type,
+            ),
+            min_context=int(manifest["min_context"]),
+            max_horizon=manifest["max_horizon"],
+            training_cutoff=manifest.get("training_cutoff"),
         )
         self.batch_size = batch_size
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
-    @property
-    def min_context(self) -> int:
-        return self._min_context
-
-    @property
-    def max_horizon(self) -> int | None:
-        return self._max_horizon
-
-    @property
-    def training_cutoff(self) -> str | None:
-        return self._training_cutoff
 
     def stats(self) -> ForecasterStats:
         """Since it was made."""
@@ -99,7 +81,7 @@ class ModelForecaster:
     @torch.no_grad()
     def predict(self, context: Tensor, stamps: Tensor | None, horizon: int) -> Forecast:
         """See `Forecaster.predict`; float32, on the device of the context."""
-        check_shapes(self, context, stamps, horizon)
+        check_shapes(self.info, context, stamps, horizon)
         check_values(context)
         leading = context.shape[:-2]
         rows = context.reshape(-1, *context.shape[-2:])  # [N, C, 6]
@@ -133,7 +115,7 @@ class ModelForecaster:
             self.batch_size = min(self.batch_size, (size + 1) // 2)
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
-            logger.warning("%s ran out of memory at %d series; going on with %d", self._name, size, self.batch_size)
+            logger.warning("%s ran out of memory at %d series; going on with %d", self.info.name, size, self.batch_size)
 
     def _run(self, context: Tensor, stamps: Tensor, horizon: int, seed: int) -> tuple[Tensor, Tensor]:
         context = context.to(self._device, torch.float32)

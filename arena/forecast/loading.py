@@ -81,7 +81,7 @@ def describe_forecasters() -> list[ForecasterDescription]:
     rows = []
     for name, line in (lines | DESCRIPTIONS).items():
         found = load_forecaster(name) if name in (*BASELINES, EMBEDDED, ENSEMBLE) else None
-        limits = (None, None) if found is None else (found.min_context, found.max_horizon)
+        limits = (None, None) if found is None else (found.info.min_context, found.info.max_horizon)
         rows.append(ForecasterDescription(name, line, {}, *limits))
     return rows
 

@@ -11,14 +11,15 @@ N series, all leading axes as one   C context bars   H horizon
 import torch
 from torch import Tensor
 
+from arena.data.types import CHANNELS, CLOSE
 from arena.forecast.stamps import business_day_stamps
-from arena.forecast.types import CHANNELS, CLOSE, Forecaster
+from arena.forecast.types import ForecasterInfo
 
 MIN_KNOWN = 2  # closes: one return
 NUM_PRICES = CLOSE + 1
 
 
-def check_shapes(forecaster: Forecaster, context: Tensor, stamps: Tensor | None, horizon: int) -> None:
+def check_shapes(info: ForecasterInfo, context: Tensor, stamps: Tensor | None, horizon: int) -> None:
     """ValueError unless shapes, dtypes and lengths are what `Forecaster.predict` takes."""
     if context.dim() < 2 or context.size(-1) != len(CHANNELS) or not context.is_floating_point():
         raise ValueError(
@@ -28,14 +29,14 @@ def check_shapes(forecaster: Forecaster, context: Tensor, stamps: Tensor | None,
     if context.numel() == 0:
         raise ValueError(f"context has shape {tuple(context.shape)}, expected at least one series of one bar")
     length = context.size(-2)
-    if length < forecaster.min_context:
+    if length < info.min_context:
         raise ValueError(
-            f"context has {length} bars, {forecaster.name} needs at least {forecaster.min_context}; "
+            f"context has {length} bars, {info.name} needs at least {info.min_context}; "
             "give more history, or pad it on the left with NaN"
         )
-    longest = forecaster.max_horizon
+    longest = info.max_horizon
     if horizon < 1 or (longest is not None and horizon > longest):
-        raise ValueError(f"horizon is {horizon}, {forecaster.name} forecasts 1 to {longest or 'any number of'} bars")
+        raise ValueError(f"horizon is {horizon}, {info.name} forecasts 1 to {longest or 'any number of'} bars")
     if stamps is not None:
         if stamps.dtype != torch.int64:
             raise ValueError(f"stamps are {stamps.dtype}, expected int64 nanoseconds since 1970")

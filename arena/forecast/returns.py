@@ -21,21 +21,6 @@ from arena.market.types import FORECAST_HORIZONS
 # Returns below this many units in the last place of a price near 1 are rounding, and no opinion.
 RESOLUTION = 8
 SCORES = torch.special.ndtri(torch.tensor(QUANTILE_LEVELS, dtype=torch.float64))  # [Q] z at the levels
-CLOSEST = 1e-4  # a raw probability is kept this far from 0 and 1, where its log-odds are finite
-
-
-class Calibration(NamedTuple):
-    """logit(confidence) = slope * logit(p) + bias; slope below 1 for a forecaster that is too sure of itself.
-
-    Platt (1999), "Probabilistic Outputs for Support Vector Machines"; with bias 0 it is the temperature 1 / slope of
-    Guo, Pleiss, Sun, Weinberger (2017), "On Calibration of Modern Neural Networks".
-    """
-
-    slope: float = 1.0
-    bias: float = 0.0
-
-
-IDENTITY = Calibration()
 
 
 class Reliability(NamedTuple):
@@ -47,14 +32,11 @@ class Reliability(NamedTuple):
     expected_error: float  # mean of |confidence - hit_rate| over cases
 
 
-def expected_return(
-    forecast: Forecast, price: Tensor, horizons: Sequence[int], calibration: Calibration = IDENTITY
-) -> tuple[Tensor, Tensor]:
+def expected_return(forecast: Forecast, price: Tensor, horizons: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Expected log return over each horizon, and the probability that its sign comes true: [..., K] each.
 
-    price        [...] now, in the units of the forecast
-    horizons     K of 1 .. H bars
-    calibration  of the forecaster, as `fit_calibration` finds it on forecasts whose outcome is known
+    price     [...] now, in the units of the forecast
+    horizons  K of 1 .. H bars
 
     A forecast that expects no return has confidence 1/2. NaN stays NaN, and so is a horizon of which any quantile is
     no price.
@@ -64,7 +46,7 @@ def expected_return(
     below, upto = _probability_below(log_return, strict=True), _probability_below(log_return, strict=False)
     down = (below + upto) / 2  # a price that stays is half a hit
     p = torch.where(mean > 0, 1.0 - down, down)
-    confidence = torch.where(mean == 0, 0.5, apply_calibration(p, calibration))
+    confidence = torch.where(mean == 0, 0.5, p)
     return mean, torch.where(mean.isnan(), mean, confidence)
 
 
@@ -78,44 +60,6 @@ def return_features(forecast: Forecast, price: Tensor) -> Tensor:
     return torch.cat([_mean(log_return), spread], dim=-1).nan_to_num(0.0).float()
 
 
-def fit_calibration(p: Tensor, hit: Tensor) -> Calibration:
-    """The calibration under which the hits were most likely.
-
-    p    [N] confidence under the identity          hit  [N] 1 where the sign came true, else 0
-
-    A normal prior with unit variance around the identity, worth a handful of hits, keeps slope and bias finite where p
-    never varies or always hits.
-    """
-    if p.shape != hit.shape or p.dim() != 1 or len(p) == 0:
-        raise ValueError(f"p has shape {tuple(p.shape)} and hit {tuple(hit.shape)}, expected the same [N], N >= 1")
-    if not bool(((p >= 0) & (p <= 1)).all()):
-        raise ValueError("p has values outside 0 .. 1 or NaN; leave out the series without a forecast")
-    log_odds, outcome = _log_odds(p.detach().double()), hit.detach().double()
-    found = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    prior = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    search = torch.optim.LBFGS([found], max_iter=100, tolerance_change=1e-12, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        search.zero_grad()
-        score = found[0] * log_odds + found[1]
-        misfit = torch.nn.functional.binary_cross_entropy_with_logits(score, outcome, reduction="sum")
-        value = (misfit + 0.5 * (found - prior).square().sum()) / len(log_odds)
-        value.backward()
-        return value
-
-    with torch.enable_grad():
-        search.step(loss)
-    slope, bias = found.tolist()
-    return Calibration(slope, bias)
-
-
-def apply_calibration(p: Tensor, calibration: Calibration) -> Tensor:
-    """Calibrated probabilities, in any shape; the identity is exact."""
-    if calibration == IDENTITY:
-        return p
-    return torch.sigmoid(calibration.slope * _log_odds(p) + calibration.bias)
-
-
 def reliability(p: Tensor, hit: Tensor, num_bins: int = 10) -> Reliability:
     """How often what was predicted with probability p [N] came true, hit [N]; bins of equal width over 0 .. 1."""
     p, hit = p.double(), hit.double()
@@ -125,10 +69,6 @@ def reliability(p: Tensor, hit: Tensor, num_bins: int = 10) -> Reliability:
     hit_rate = torch.bincount(bins, weights=hit, minlength=num_bins) / num_cases
     error = ((confidence - hit_rate).abs() * num_cases).nansum() / len(p)
     return Reliability(confidence, hit_rate, num_cases, float(error))
-
-
-def _log_odds(p: Tensor) -> Tensor:
-    return torch.logit(p, eps=CLOSEST)
 
 
 def _log_returns(forecast: Forecast, price: Tensor, horizons: Sequence[int]) -> Tensor:

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from arena.data.types import CLOSE
 from arena.forecast.ensemble import Ensemble
 from arena.forecast.returns import return_features
 from arena.forecast.stamps import extend_stamps
-from arena.forecast.types import CLOSE, QUANTILE_LEVELS, Forecast, Forecaster
+from arena.forecast.types import Forecast, Forecaster
 from arena.market.types import FORECAST_HORIZONS, NUM_FORECAST
 
 CHUNK_SERIES = 4096  # at most so many series (and at least one bar of all assets) are asked for in one call
@@ -29,6 +30,22 @@ DIGEST_BYTES = 32  # SHA-256 at the end of a stored table
 Progress = Callable[[int], None]  # told how many windows are done
 
 
+class TableRequest(NamedTuple):
+    """The bars to forecast, and how; a table depends on it and on the forecaster alone."""
+
+    bars: Tensor  # [W, T, A, 6], NaN where missing
+    first: int  # first row wanted, at least context_length - 1; the rows before it are 0
+    context_length: int  # bars that the forecaster sees, C
+    stamps: Tensor | None = None  # int64 [W, T] or [T], ns of naive local time; None: daily bars on business days
+    # Bars forecast, of which the features show some; more cost time in a model that goes step by step.
+    horizon: int = max(FORECAST_HORIZONS)
+
+    def window(self, index: int) -> "TableRequest":
+        """The same of one window, W = 1."""
+        stamps = self.stamps if self.stamps is None or self.stamps.dim() == 1 else self.stamps[index]
+        return self._replace(bars=self.bars[index : index + 1], stamps=stamps)
+
+
 class _Chunk(NamedTuple):
     window: int
     rows: slice  # of R bars
@@ -36,74 +53,29 @@ class _Chunk(NamedTuple):
     forecasts: list[Forecast]  # [R, A, H, Q] of each forecaster
 
 
-def build_table(
-    forecaster: Forecaster,
-    bars: Tensor,
-    first: int,
-    context_length: int,
-    stamps: Tensor | None = None,
-    horizon: int = max(FORECAST_HORIZONS),
-    progress: Progress | None = None,
-) -> Tensor:
+def build_table(forecaster: Forecaster, request: TableRequest, progress: Progress | None = None) -> Tensor:
     """What an observation shows of the forecasts (`return_features`): float32 [W, T, A, 4].
-
-    bars     [W, T, A, 6], NaN where missing
-    first    first row wanted, at least context_length - 1; the rows before it are 0
-    stamps   int64 [W, T] or [T], ns of naive local time; None: daily bars on business days
-    horizon  bars forecast, of which the features show some; more cost time in a model that goes step by step
 
     0 also where the forecaster has no opinion (NaN), say on a series with missing bars. ValueError if it has none at
     all on a chunk with whole series: then it is broken.
     """
-    return build_tables([forecaster], bars, first, context_length, stamps, horizon, progress)[0]
+    return build_tables([forecaster], request, progress)[0]
 
 
 def build_tables(
-    forecasters: Sequence[Forecaster],
-    bars: Tensor,
-    first: int,
-    context_length: int,
-    stamps: Tensor | None = None,
-    horizon: int = max(FORECAST_HORIZONS),
-    progress: Progress | None = None,
+    forecasters: Sequence[Forecaster], request: TableRequest, progress: Progress | None = None
 ) -> list[Tensor]:
     """`build_table` of each forecaster; a forecaster that is also a member of an ensemble among them is asked once."""
-    tables = [torch.zeros(*bars.shape[:3], NUM_FORECAST) for _ in forecasters]
-    for chunk in _chunks(forecasters, bars, first, context_length, stamps, horizon, progress):
+    tables = [torch.zeros(*request.bars.shape[:3], NUM_FORECAST) for _ in forecasters]
+    for chunk in _chunks(forecasters, request, progress):
         for table, forecast in zip(tables, chunk.forecasts):
             table[chunk.window, chunk.rows] = return_features(forecast, chunk.price)
     return tables
 
 
-def build_quantiles(
-    forecaster: Forecaster,
-    bars: Tensor,
-    first: int,
-    context_length: int,
-    stamps: Tensor | None = None,
-    horizon: int = max(FORECAST_HORIZONS),
-    progress: Progress | None = None,
-) -> Tensor:
-    """All quantiles of the same forecasts: float32 [W, T, A, H, Q], NaN before `first` and without an opinion.
-
-    For study: H * Q numbers per asset are too many to be gathered in every step.
-    """
-    table = torch.full((*bars.shape[:3], horizon, len(QUANTILE_LEVELS)), torch.nan)
-    for chunk in _chunks([forecaster], bars, first, context_length, stamps, horizon, progress):
-        table[chunk.window, chunk.rows] = chunk.forecasts[0].quantiles.float()
-    return table
-
-
 @torch.no_grad()
-def _chunks(
-    forecasters: Sequence[Forecaster],
-    bars: Tensor,
-    first: int,
-    context_length: int,
-    stamps: Tensor | None,
-    horizon: int,
-    progress: Progress | None,
-) -> Iterator[_Chunk]:
+def _chunks(forecasters: Sequence[Forecaster], request: TableRequest, progress: Progress | None) -> Iterator[_Chunk]:
+    bars, first, context_length, stamps, horizon = request
     num_windows, num_bars, num_assets, _ = bars.shape
     if not context_length - 1 <= first < num_bars:
         raise ValueError(
@@ -126,7 +98,9 @@ def _chunks(
             forecasts = [_ask(each, contexts[of_rows], known, horizon, answers) for each in forecasters]
             for forecaster, forecast in zip(forecasters, forecasts):
                 if not forecast.quantiles.isfinite().any() and contexts[of_rows, ..., CLOSE].isfinite().all(-1).any():
-                    raise ValueError(f"{forecaster.name} forecasts no finite price in window {window}, bar {start} on")
+                    raise ValueError(
+                        f"{forecaster.info.name} forecasts no finite price in window {window}, bar {start} on"
+                    )
             yield _Chunk(window, rows, own[rows, :, CLOSE], forecasts)
         if progress is not None:
             progress(window + 1)
@@ -136,13 +110,13 @@ def _ask(
     forecaster: Forecaster, context: Tensor, stamps: Tensor | None, horizon: int, answers: dict[str, Forecast]
 ) -> Forecast:
     """The forecast of one context; `answers` holds what it was told already, by fingerprint."""
-    known = answers.get(forecaster.fingerprint)
+    known = answers.get(forecaster.info.fingerprint)
     if known is None:
         if isinstance(forecaster, Ensemble):
             known = forecaster.combine([_ask(each, context, stamps, horizon, answers) for each in forecaster.members])
         else:
             known = forecaster.predict(context, stamps, horizon)
-        answers[forecaster.fingerprint] = known
+        answers[forecaster.info.fingerprint] = known
     return known
 
 
@@ -157,23 +131,13 @@ class TableStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
-    def get(
-        self,
-        forecaster: Forecaster,
-        bars: Tensor,
-        first: int,
-        context_length: int,
-        stamps: Tensor | None = None,
-        horizon: int = max(FORECAST_HORIZONS),
-        progress: Progress | None = None,
-    ) -> Tensor:
+    def get(self, forecaster: Forecaster, request: TableRequest, progress: Progress | None = None) -> Tensor:
         """`build_table` of what is not there yet; of one window a memory map, which costs no memory to open."""
         tables = []
-        paths = self._paths(forecaster.fingerprint, bars, first, context_length, stamps, horizon)
-        for window, (path, own, times) in enumerate(paths):
+        for window, (path, own) in enumerate(self._paths(forecaster.info.fingerprint, request)):
             table = _read(path)
             if table is None:
-                _write(path, build_table(forecaster, own, first, context_length, times, horizon))
+                _write(path, build_table(forecaster, own))
                 table = _read(path)
                 assert table is not None
             tables.append(table)
@@ -181,44 +145,21 @@ class TableStore:
                 progress(window + 1)
         return tables[0] if len(tables) == 1 else torch.cat(tables)
 
-    def lacks(
-        self,
-        fingerprint: str,
-        bars: Tensor,
-        first: int,
-        context_length: int,
-        stamps: Tensor | None = None,
-        horizon: int = max(FORECAST_HORIZONS),
-    ) -> bool:
-        """Whether a window of these has no table yet, or a damaged one."""
-        return any(
-            _read(path) is None for path, _, _ in self._paths(fingerprint, bars, first, context_length, stamps, horizon)
-        )
+    def lacks(self, fingerprint: str, request: TableRequest) -> bool:
+        """Whether a window of the request has no table yet, or a damaged one."""
+        return any(_read(path) is None for path, _ in self._paths(fingerprint, request))
 
-    def put(
-        self,
-        tables: Tensor,
-        fingerprint: str,
-        bars: Tensor,
-        first: int,
-        context_length: int,
-        stamps: Tensor | None = None,
-        horizon: int = max(FORECAST_HORIZONS),
-    ) -> None:
-        """Keep what `build_table` gave elsewhere: tables [W, T, A, 4] of these windows."""
-        paths = self._paths(fingerprint, bars, first, context_length, stamps, horizon)
-        for window, (path, _, _) in enumerate(paths):
+    def put(self, tables: Tensor, fingerprint: str, request: TableRequest) -> None:
+        """Keep what `build_table` gave elsewhere: tables [W, T, A, 4] of the windows of the request."""
+        for window, (path, _) in enumerate(self._paths(fingerprint, request)):
             _write(path, tables[window : window + 1])
 
-    def _paths(
-        self, fingerprint: str, bars: Tensor, first: int, context_length: int, stamps: Tensor | None, horizon: int
-    ) -> Iterator[tuple[Path, Tensor, Tensor | None]]:
-        """(file, bars [1, T, A, 6], stamps) of each window."""
-        settings = f"{LAYOUT} {fingerprint} {first} {context_length} {horizon}"
-        for window in range(len(bars)):
-            own = bars[window : window + 1]
-            times = stamps if stamps is None or stamps.dim() == 1 else stamps[window]
-            yield self._folder / f"{content_hash(settings, own, times)}.npy", own, times
+    def _paths(self, fingerprint: str, request: TableRequest) -> Iterator[tuple[Path, TableRequest]]:
+        """File and request of each window."""
+        settings = f"{LAYOUT} {fingerprint} {request.first} {request.context_length} {request.horizon}"
+        for window in range(len(request.bars)):
+            own = request.window(window)
+            yield self._folder / f"{content_hash(settings, own.bars, own.stamps)}.npy", own
 
 
 def content_hash(settings: str, *content: Tensor | None) -> str:

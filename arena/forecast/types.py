@@ -3,12 +3,11 @@
 C context bars   H horizon   Q quantile levels   S sampled paths   6 channels: open, high, low, close, volume, amount
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-CHANNELS = ("open", "high", "low", "close", "volume", "amount")
-CLOSE = CHANNELS.index("close")
 QUANTILE_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MEDIAN = QUANTILE_LEVELS.index(0.5)
 
@@ -37,37 +36,32 @@ class ForecasterStats(NamedTuple):
     predictions_per_second: float  # wall clock, while predicting
 
 
+@dataclass(frozen=True)
+class ForecasterInfo:
+    """Identity and limits of a forecaster."""
+
+    name: str  # in tables and reports
+    fingerprint: str  # hash of all that the numbers depend on but the context: weights, settings, code version
+    min_context: int  # bars below which `predict` refuses
+    max_horizon: int | None = None  # longest horizon; None: any
+    training_cutoff: str | None = None  # ISO date of the last bar in the training data; None: no real bars in it
+
+
 class Forecaster(Protocol):
     """Forecasts many series at once, from their own past only."""
 
     @property
-    def name(self) -> str:
-        """In tables and reports."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of all that the numbers depend on but the context: weights, settings, code version. Keys of caches."""
-
-    @property
-    def min_context(self) -> int:
-        """Bars below which `predict` refuses."""
-
-    @property
-    def max_horizon(self) -> int | None:
-        """Longest horizon; None: any."""
-
-    @property
-    def training_cutoff(self) -> str | None:
-        """ISO date after which the weights have seen nothing; None: nothing was trained on real bars."""
+    def info(self) -> ForecasterInfo:
+        """Constant: what holds for all calls of `predict`."""
 
     def predict(self, context: Tensor, stamps: Tensor | None, horizon: int) -> Forecast:
         """Forecast the closes of the next `horizon` bars, each series from its own past.
 
         context  [..., C, 6] CHANNELS of raw bars: prices [currency/share], volume [shares], amount [currency]; NaN
-                 where missing; C at least `min_context`
+                 where missing; C at least `info.min_context`
         stamps   [..., C + H] int64, naive local time of every bar in ns since 1970, of the context and of the bars to
                  come; None: daily bars on business days (arena.forecast.stamps)
-        horizon  H, bars ahead, 1 to `max_horizon`
+        horizon  H, bars ahead, 1 to `info.max_horizon`
         """
 
     def stats(self) -> ForecasterStats:

@@ -115,10 +115,9 @@ def own_view(observation: Observation, seat: int, history_length: int) -> Observ
     agent (0: no history), so that no agent sees more because of who else plays. Views, no copy.
     """
     view = seat_view(observation, seat)
-    history = view.history
-    if history is not None:
-        history = history[..., -history_length:, :] if history_length else None
-    return view._replace(history=history)
+    if view.history is None or not history_length:
+        return view._replace(history=None)
+    return view._replace(history=view.history[..., -history_length:, :])
 
 
 def with_forecast(view: Observation, forecast: Tensor | None) -> Observation:

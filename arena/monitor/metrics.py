@@ -128,8 +128,6 @@ LEAD = Metric(
     "arena_training_lead", "gauge", "log growth a game", "growth of the policy less that of the best opponent there"
 )
 
-METRICS = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
-
 
 def count_forecast(forecaster: str, num_series: int, seconds: float) -> None:
     """Of one call of a model; what `arena.forecast.call_stats.listen` may be given."""

@@ -19,7 +19,7 @@ from arena.agents.types import Agent
 from arena.data.types import Scenarios
 from arena.forecast.loading import load_forecaster
 from arena.forecast.serving.live import NS_PER_US
-from arena.forecast.table import build_tables
+from arena.forecast.table import TableRequest, build_tables
 from arena.forecast.types import Forecaster
 from arena.market.observation import layout, own_view, with_forecast
 from arena.market.reward import surprise
@@ -305,7 +305,8 @@ def _tables(specs: Sequence[str], scenarios: Scenarios, context_length: int) -> 
     if not specs:
         return []
     stamps = None if scenarios.timestamps is None else scenarios.timestamps * NS_PER_US
-    return build_tables([_loaded(spec) for spec in specs], scenarios.bars, scenarios.warmup - 1, context_length, stamps)
+    request = TableRequest(scenarios.bars, scenarios.warmup - 1, context_length, stamps)
+    return build_tables([_loaded(spec) for spec in specs], request)
 
 
 @cache

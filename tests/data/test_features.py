@@ -12,7 +12,6 @@ from arena.data.features import (
     frozen_features,
     trailing_adv,
     trailing_mean,
-    trailing_volatility,
     whole_days,
 )
 from arena.data.synthetic.market import SyntheticParams, generate
@@ -31,7 +30,6 @@ def market(request):
 def features(bars, slots, dt):
     return {
         "adv": trailing_adv(bars[..., VOLUME], dt, 20),
-        "volatility": trailing_volatility(bars[..., CLOSE], dt, 20),
         "bar_volume": forecast_bar_volume(bars[..., VOLUME], slots, dt, 20),
     }
 
@@ -52,21 +50,20 @@ def test_the_future_changes_nothing_before_it(market, t):
 
 def test_features_equal_their_definitions(market):
     bars, _, dt = market
-    volume, close = bars[..., VOLUME], bars[..., CLOSE]
-    adv, volatility = trailing_adv(volume, dt, 20), trailing_volatility(close, dt, 20)
+    volume = bars[..., VOLUME]
+    adv = trailing_adv(volume, dt, 20)
     for t in (3, 20, 150):
         window = slice(max(0, t - 19), t + 1)
         torch.testing.assert_close(adv[t], volume[window].mean(0) / dt)
-        moves = close.log().diff(dim=0)[max(0, t - 20) : t]
-        torch.testing.assert_close(volatility[t], (moves.square().mean(0) / dt).sqrt())
 
 
-def test_frozen_features_are_the_last_trailing_ones(market):
+def test_frozen_features_are_those_of_the_last_whole_days(market):
     bars, _, dt = market
     volatility, adv = frozen_features(bars[:61], dt)
     window = whole_days(61, dt)
     torch.testing.assert_close(adv, trailing_adv(bars[:61, :, VOLUME], dt, window)[-1])
-    torch.testing.assert_close(volatility, trailing_volatility(bars[:61, :, CLOSE], dt, window)[-1])
+    moves = bars[:61, :, CLOSE].log().diff(dim=0)[-window:]
+    torch.testing.assert_close(volatility, (moves.square().mean(0) / dt).sqrt())
 
 
 def test_volatility_is_the_generators():

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arena.data.types import CHANNELS, CLOSE
 from arena.forecast.export.exporter import script_module
 from arena.forecast.export.parity import channel_unit, sample_cases
 from arena.forecast.models.bar_models import (
@@ -20,7 +21,7 @@ from arena.forecast.models.bar_models import (
 from arena.forecast.models.kronos import load_kronos
 from arena.forecast.models.toto import load_toto2
 from arena.forecast.models.toto1 import load_toto1
-from arena.forecast.types import CHANNELS, CLOSE, QUANTILE_LEVELS
+from arena.forecast.types import QUANTILE_LEVELS
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 CONTEXT, HORIZON, PATHS = 48, 12, 3

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from arena.data.types import CLOSE
 from arena.forecast.baselines import NORMAL, STUDENT, Drift, Persistence, SeasonalNaive, season_of
 from arena.forecast.stamps import DAY, business_day_stamps
-from arena.forecast.types import CLOSE, MEDIAN, QUANTILE_LEVELS
+from arena.forecast.types import MEDIAN, QUANTILE_LEVELS
 
 ALL = [Persistence, Drift, SeasonalNaive]
 EXACT = {"rtol": 1e-10, "atol": 0.0}  # float64
@@ -217,5 +218,5 @@ def test_bad_settings_are_refused(make, message):
 
 def test_fingerprints_tell_settings_apart():
     made = [Persistence(), Persistence(decay=0.9), Drift(), SeasonalNaive(), SeasonalNaive(season=7)]
-    assert len({forecaster.fingerprint for forecaster in made}) == len(made)
-    assert Persistence().fingerprint == Persistence().fingerprint
+    assert len({forecaster.info.fingerprint for forecaster in made}) == len(made)
+    assert Persistence().info == Persistence().info

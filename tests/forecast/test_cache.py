@@ -11,7 +11,7 @@ from arena.forecast.baselines import Persistence
 from arena.forecast.serving.cache import CachedForecaster
 from arena.forecast.serving.lru import ENTRY_BYTES
 from arena.forecast.stamps import DAY, business_day_stamps
-from arena.forecast.types import Forecast, ForecasterStats
+from arena.forecast.types import Forecast, ForecasterInfo, ForecasterStats
 
 HORIZON = 4
 RECORD = HORIZON * 9 * 4 + ENTRY_BYTES  # bytes of a forecast without samples, float32
@@ -20,7 +20,7 @@ RECORD = HORIZON * 9 * 4 + ENTRY_BYTES  # bytes of a forecast without samples, f
 class Counting:
     """Every series gets numbers of its own, from context and stamps; calls are counted, and can be held up or fail."""
 
-    name, fingerprint, min_context, max_horizon, training_cutoff = "counting", "counting 1", 2, 100, "2024-01-01"
+    info = ForecasterInfo("counting", "counting 1", min_context=2, max_horizon=100, training_cutoff="2024-01-01")
 
     def __init__(self, num_samples=0):
         self.num_samples = num_samples
@@ -290,8 +290,7 @@ def test_threads_that_ask_for_the_same_compute_it_once():
 def test_it_is_the_forecaster_to_the_outside():
     inner = Counting()
     cached = CachedForecaster(inner, 10**6)
-    for name in ("name", "fingerprint", "min_context", "max_horizon", "training_cutoff"):
-        assert getattr(cached, name) == getattr(inner, name)
+    assert cached.info == inner.info
     assert math.isnan(cached.cache_stats().hit_rate)
     with pytest.raises(ValueError, match="horizon is 101"):
         cached.predict(context_of(2), None, 101)

@@ -1,14 +1,16 @@
 """Every forecaster keeps the contract; one bad in each way is caught by the clause that it breaks."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from arena.cli import main
 from arena.forecast.baselines import Drift, Persistence, SeasonalNaive
 from arena.forecast.ensemble import Ensemble
 from arena.forecast.evaluate.contracts import ContractViolation, check_forecaster, fake_context
-from arena.forecast.loading import load_forecaster
+from arena.forecast.loading import BASELINES, load_forecaster
 from arena.forecast.serving.cache import CachedForecaster
 
 
@@ -28,19 +30,8 @@ class Bad(Persistence):
 
     def __init__(self, answer, **attributes):
         super().__init__()
-        self._answer, self._attributes = answer, attributes
-
-    @property
-    def min_context(self):
-        return self._attributes.get("min_context", 2)
-
-    @property
-    def max_horizon(self):
-        return self._attributes.get("max_horizon")
-
-    @property
-    def training_cutoff(self):
-        return self._attributes.get("training_cutoff")
+        self._answer = answer
+        self.info = replace(self.info, **attributes)
 
     def predict(self, context, stamps, horizon):
         return self._answer(context, super().predict(context, stamps, horizon))
@@ -121,3 +112,14 @@ def test_the_made_up_bars_are_bars():
     assert ((others <= high.nan_to_num(1.0)[..., None]) & (others >= low.nan_to_num(1.0)[..., None])).all()
     assert context[3].isnan().any()
     assert context[4, :, 4].isnan().all()
+
+
+def test_the_command_says_what_holds(capsys, monkeypatch):
+    assert main(["check-forecaster", "drift"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["checking drift: at least 2 bars of context, any horizon", "drift keeps the contract"]
+    assert main(["check-forecaster", "drfit"]) == 2
+    assert "did you mean drift?" in capsys.readouterr().err
+    monkeypatch.setitem(BASELINES, "drift", lambda: Bad(crash))
+    assert main(["check-forecaster", "drift"]) == 1
+    assert "breaks the clause 'runs': predict raised RuntimeError: out of ideas" in capsys.readouterr().out

@@ -12,13 +12,13 @@ from arena.bench.embedded import read_plan
 from arena.data.synthetic.market import SyntheticParams, fair, generate
 from arena.data.synthetic.seeds import SEED_RANGES, scenario_seeds
 from arena.data.synthetic.training_windows import SCENARIOS, draw_lessons, lessons_of
+from arena.data.types import CHANNELS, CLOSE
 from arena.forecast.baselines import Persistence
 from arena.forecast.evaluate.embedded_training import TrainingSettings, hide, losses_of, train, write_weights
 from arena.forecast.evaluate.scoring import crps_from_quantiles, rank_ic
 from arena.forecast.models.checkpoint import WEIGHTS
 from arena.forecast.models.embedded import FOLDER, bar_series, load_embedded, new_embedded
 from arena.forecast.returns import expected_return
-from arena.forecast.types import CHANNELS, CLOSE
 from tests.script import run_script
 
 ROOT = Path(__file__).parents[2]
@@ -61,9 +61,9 @@ def quantiles(forecaster, context, horizon=HORIZON):
 def test_its_weights_are_small_and_it_says_what_it_is(embedded):
     assert (FOLDER / WEIGHTS).stat().st_size < 3_000_000
     assert embedded.name == "embedded"
-    assert embedded.max_horizon == 32
-    assert embedded.training_cutoff is None
-    assert embedded.fingerprint == load_embedded().fingerprint
+    assert embedded.info.max_horizon == 32
+    assert embedded.info.training_cutoff is None
+    assert embedded.info == load_embedded().info
 
 
 def test_quantiles_ascend_and_repeat(embedded, bars):
@@ -269,7 +269,7 @@ def test_the_script_trains_and_records(tmp_path):
     record = json.loads((tmp_path / "record.json").read_text())
     assert [row["step"] for row in record["history"]] == [0, 2]
     assert record["seeds"]["train"] == [0, 2 * SCENARIOS - 1]
-    assert load_embedded(folder=tmp_path / "out").max_horizon == 8
+    assert load_embedded(folder=tmp_path / "out").info.max_horizon == 8
 
 
 def test_the_script_refuses_in_one_sentence(tmp_path):

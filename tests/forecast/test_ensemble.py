@@ -6,17 +6,16 @@ import pytest
 import torch
 
 from arena.forecast.baselines import Drift, Persistence, SeasonalNaive
-from arena.forecast.ensemble import Ensemble, inverse_loss_weights
-from arena.forecast.types import Forecast, ForecasterStats
+from arena.forecast.ensemble import Ensemble
+from arena.forecast.types import Forecast, ForecasterInfo, ForecasterStats
 
 
 class Constant:
     """Says the same quantiles of every series."""
 
     def __init__(self, value, *, min_context=2, max_horizon=None, training_cutoff=None, channels=True):
-        self.value, self.min_context, self.max_horizon = value, min_context, max_horizon
-        self.training_cutoff, self.has_channels = training_cutoff, channels
-        self.name, self.fingerprint = f"constant_{value}", f"constant {value}"
+        self.value, self.has_channels = value, channels
+        self.info = ForecasterInfo(f"constant_{value}", f"constant {value}", min_context, max_horizon, training_cutoff)
 
     def predict(self, context, stamps, horizon):
         quantiles = (self.value + torch.arange(9.0)).expand(*context.shape[:-2], horizon, 9)
@@ -70,14 +69,14 @@ def test_it_asks_for_what_every_member_can_give():
             Persistence(),
         ]
     )
-    assert (ensemble.min_context, ensemble.max_horizon, ensemble.training_cutoff) == (7, 9, "2024-01-31")
+    assert (ensemble.info.min_context, ensemble.info.max_horizon, ensemble.info.training_cutoff) == (7, 9, "2024-01-31")
     assert ensemble.name == "constant_1+constant_2+persistence"
     with pytest.raises(ValueError, match="needs at least 7"):
         ensemble.predict(torch.ones(6, 6), None, 1)
     with pytest.raises(ValueError, match="horizon is 10"):
         ensemble.predict(torch.ones(8, 6), None, 10)
-    assert Ensemble([Persistence()]).max_horizon is None
-    assert Ensemble([Persistence()]).training_cutoff is None
+    assert Ensemble([Persistence()]).info.max_horizon is None
+    assert Ensemble([Persistence()]).info.training_cutoff is None
 
 
 def test_channels_come_if_all_members_have_them_and_samples_never(context):
@@ -102,25 +101,14 @@ def test_the_fingerprint_is_of_members_and_weights():
         Ensemble([Persistence(), Drift()], [1, 2]),
         Ensemble([Persistence(), Drift(), Drift()]),
     ]
-    assert len({ensemble.fingerprint for ensemble in made}) == len(made)
-    assert Ensemble([Persistence(), Drift()], [2, 2]).fingerprint == made[0].fingerprint
+    assert len({ensemble.info.fingerprint for ensemble in made}) == len(made)
+    assert Ensemble([Persistence(), Drift()], [2, 2]).info == made[0].info
 
 
 def test_stats_are_its_own(context):
     ensemble = Ensemble([Persistence(), Drift()])
     ensemble.predict(context, None, 2)
     assert (ensemble.stats().predictions, ensemble.stats().calls) == (12, 1)
-
-
-def test_weights_from_losses():
-    assert inverse_loss_weights([1.0, 3.0]) == pytest.approx((0.75, 0.25))
-    assert inverse_loss_weights([0.2]) == (1.0,)
-
-
-@pytest.mark.parametrize("losses", [[], [0.0, 1.0], [-1.0], [math.nan], [math.inf]])
-def test_bad_losses_are_refused(losses):
-    with pytest.raises(ValueError, match="one positive number per member"):
-        inverse_loss_weights(losses)
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, math.nan], [1.0, math.inf]])

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 from scipy import stats
 
 from arena.bench.evaluation import overlap_warnings
+from arena.data.types import CLOSE
 from arena.forecast.baselines import Persistence
 from arena.forecast.evaluate import evaluation
 from arena.forecast.evaluate.evaluation import Setting, evaluate
-from arena.forecast.types import CLOSE, QUANTILE_LEVELS, Forecast, ForecasterStats
+from arena.forecast.types import QUANTILE_LEVELS, Forecast, ForecasterInfo, ForecasterStats
 from tests.script import run_script
 
 ROOT = Path(__file__).parent.parent.parent
@@ -24,7 +26,7 @@ DAY = 86_400 * 10**9  # ns
 class Scripted:
     """A forecaster made of a function (context [..., C, 6], stamps, horizon) -> quantiles [..., H, Q]."""
 
-    name, fingerprint, min_context, max_horizon, training_cutoff = "scripted", "0123456789", 2, None, None
+    info = ForecasterInfo("scripted", "0123456789", min_context=2)
 
     def __init__(self, quantiles):
         self._quantiles = quantiles
@@ -213,7 +215,7 @@ def test_without_persistence_there_is_no_skill():
 def test_dates_that_a_model_has_seen_are_reported():
     stamps = torch.arange(100) * DAY  # from 1970-01-01 on
     model = Scripted(None)
-    model.training_cutoff = "1970-01-31"
+    model.info = replace(model.info, training_cutoff="1970-01-31")
     origins = torch.arange(20, 90, 10)
     (warning,) = overlap_warnings({"persistence": Persistence(), "model": model}, stamps, origins)
     assert warning.startswith("model was trained on data up to 1970-01-31: 2 of 7 forecast dates")

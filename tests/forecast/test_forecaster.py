@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from arena.data.types import CHANNELS, CLOSE
 from arena.forecast.baselines import Persistence
 from arena.forecast.forecaster import ModelForecaster
-from arena.forecast.returns import Calibration
 from arena.forecast.stamps import business_day_stamps
-from arena.forecast.types import CHANNELS, CLOSE
 
 MANIFEST = {"name": "fake", "min_context": 3, "max_horizon": 10, "training_cutoff": "2024-05-01", "num_samples": 2}
 
@@ -155,10 +154,9 @@ def test_a_model_of_the_close_alone_gives_no_channels():
 
 
 def test_the_manifest_speaks_for_the_model():
-    forecaster = ModelForecaster(Fake(), MANIFEST | {"calibration": {"slope": 0.5, "bias": 0.1}})
-    assert (forecaster.name, forecaster.min_context, forecaster.max_horizon) == ("fake", 3, 10)
-    assert forecaster.training_cutoff == "2024-05-01"
-    assert forecaster.calibration == Calibration(0.5, 0.1)
+    forecaster = ModelForecaster(Fake(), MANIFEST)
+    assert (forecaster.info.name, forecaster.info.min_context, forecaster.info.max_horizon) == ("fake", 3, 10)
+    assert forecaster.info.training_cutoff == "2024-05-01"
 
 
 def test_the_fingerprint_is_of_weights_and_settings():
@@ -166,16 +164,16 @@ def test_the_fingerprint_is_of_weights_and_settings():
     with torch.no_grad():
         other.weight[1] = 2.0
     fingerprints = [
-        ModelForecaster(Fake(), MANIFEST).fingerprint,
-        ModelForecaster(other, MANIFEST).fingerprint,
-        ModelForecaster(Fake(), MANIFEST, batch_size=7).fingerprint,
-        ModelForecaster(Fake(), MANIFEST, seed=7).fingerprint,
-        ModelForecaster(Fake(), MANIFEST, num_samples=7).fingerprint,
-        ModelForecaster(Fake(), MANIFEST, content_hash="abc").fingerprint,
-        ModelForecaster(Fake(), MANIFEST | {"config": {"max_context": 512}}).fingerprint,
+        ModelForecaster(Fake(), MANIFEST).info.fingerprint,
+        ModelForecaster(other, MANIFEST).info.fingerprint,
+        ModelForecaster(Fake(), MANIFEST, batch_size=7).info.fingerprint,
+        ModelForecaster(Fake(), MANIFEST, seed=7).info.fingerprint,
+        ModelForecaster(Fake(), MANIFEST, num_samples=7).info.fingerprint,
+        ModelForecaster(Fake(), MANIFEST, content_hash="abc").info.fingerprint,
+        ModelForecaster(Fake(), MANIFEST | {"config": {"max_context": 512}}).info.fingerprint,
     ]
     assert len(set(fingerprints)) == len(fingerprints)
-    assert ModelForecaster(Fake(), MANIFEST).fingerprint == fingerprints[0]
+    assert ModelForecaster(Fake(), MANIFEST).info.fingerprint == fingerprints[0]
 
 
 def test_stats_count_series_and_calls():

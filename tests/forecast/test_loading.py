@@ -17,12 +17,12 @@ def context_of(*leading):
 @pytest.mark.parametrize("spec", ["persistence", "drift", "seasonal_naive", "embedded", "ensemble"])
 def test_a_name_is_a_forecaster(spec):
     forecaster = load_forecaster(spec)
-    assert forecaster.name == spec
+    assert forecaster.info.name == spec
     quantiles = forecaster.predict(context_of(2, 3), None, 20).quantiles
     assert quantiles.shape == (2, 3, 20, 9)
     assert quantiles.isfinite().all()
     assert (quantiles.diff(dim=-1) >= 0).all()
-    assert forecaster.fingerprint == load_forecaster(spec).fingerprint
+    assert forecaster.info == load_forecaster(spec).info
 
 
 def test_a_sum_is_an_ensemble_with_equal_weights():

@@ -1,4 +1,4 @@
-"""Expected returns and calibrated confidence, against distributions whose truth is known."""
+"""Expected returns and their confidence, against distributions whose truth is known."""
 
 import math
 
@@ -11,11 +11,7 @@ from scipy import stats
 
 from arena.forecast.baselines import Persistence
 from arena.forecast.returns import (
-    IDENTITY,
-    Calibration,
-    apply_calibration,
     expected_return,
-    fit_calibration,
     reliability,
     return_features,
 )
@@ -31,11 +27,11 @@ def forecast_of(log_quantiles):
     return Forecast(PRICE * torch.as_tensor(log_quantiles, dtype=torch.float64).exp().unsqueeze(-2))
 
 
-def summary(log_quantiles, calibration=IDENTITY):
+def summary(log_quantiles):
     """Expected return and confidence of one bar."""
     forecast = forecast_of(log_quantiles)
     price = torch.full(forecast.quantiles.shape[:-2], PRICE, dtype=torch.float64)
-    expected, confidence = expected_return(forecast, price, [1], calibration)
+    expected, confidence = expected_return(forecast, price, [1])
     return expected.squeeze(-1), confidence.squeeze(-1)
 
 
@@ -74,7 +70,7 @@ def test_the_confidence_of_the_other_side():
 def test_a_forecast_without_an_opinion():
     expected, confidence = summary(torch.zeros(9))
     assert (expected.item(), confidence.item()) == (0.0, 0.5)
-    expected, confidence = summary(0.1 * SCORES, Calibration(2.0, 1.0))
+    expected, confidence = summary(0.1 * SCORES)
     assert (expected.item(), confidence.item()) == (0.0, 0.5)
     expected, confidence = summary(torch.full((9,), math.nan))
     assert expected.isnan()
@@ -149,53 +145,14 @@ def directions(num_series, scale, seed=0):
     return p, (mean + noise).sign() == expected.sign()
 
 
-def test_an_honest_forecaster_is_left_alone():
+def test_reliability_of_an_honest_forecaster():
     p, hit = directions(40_000, 1.0)
     assert reliability(p, hit).expected_error < 0.015
-    calibration = fit_calibration(p, hit)
-    assert calibration.slope == pytest.approx(1.0, abs=0.08)  # three standard errors
-    assert calibration.bias == pytest.approx(0.0, abs=0.05)
 
 
 @pytest.mark.parametrize("scale", [3.0, 0.3], ids=["over-confident", "under-confident"])
-def test_calibration_corrects_a_forecaster_on_other_data(scale):
-    calibration = fit_calibration(*directions(20_000, scale))
-    p, hit = directions(20_000, scale, seed=1)
-    before, after = reliability(p, hit), reliability(apply_calibration(p, calibration), hit)
-    assert before.expected_error > 0.09
-    assert after.expected_error < 0.02
-    assert (calibration.slope < 1) == (scale > 1)
-
-
-def test_the_fitted_map_is_found_again():
-    """Outcomes drawn from a known map of p."""
-    truth = Calibration(0.6, -0.2)
-    p = 0.5 + 0.5 * torch.rand(50_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    chance = apply_calibration(p, truth)
-    hit = torch.rand(50_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64) < chance
-    found = fit_calibration(p, hit)
-    assert found.slope == pytest.approx(truth.slope, abs=0.03)
-    assert found.bias == pytest.approx(truth.bias, abs=0.05)
-
-
-@pytest.mark.parametrize("hits", [0, 50, 100])
-def test_degenerate_data_gives_a_finite_map(hits):
-    hit = torch.arange(100) < hits
-    for p in (torch.full((100,), 0.5), torch.ones(100), torch.zeros(100)):
-        calibration = fit_calibration(p, hit)
-        assert all(math.isfinite(value) for value in calibration)
-    # Without any information in p it is the frequency of hits, shrunk to one half.
-    found = apply_calibration(torch.tensor(0.5), fit_calibration(torch.full((100,), 0.5), hit)).item()
-    assert found == pytest.approx(hits / 100, abs=0.05)
-
-
-def test_calibration_moves_confidence_and_not_the_return():
-    x = 0.01 + 0.02 * SCORES
-    expected, confidence = summary(x)
-    same, lower = summary(x, Calibration(slope=0.5))
-    assert same == expected
-    assert 0.5 < lower < confidence
-    torch.testing.assert_close(torch.logit(lower), 0.5 * torch.logit(confidence))
+def test_reliability_shows_a_forecaster_that_is_wrongly_sure(scale):
+    assert reliability(*directions(20_000, scale)).expected_error > 0.09
 
 
 def test_reliability_is_by_bins():
@@ -205,9 +162,3 @@ def test_reliability_is_by_bins():
     assert found.confidence[[1, 7, 9]].tolist() == pytest.approx([0.15, 0.75, 1.0])
     assert found.hit_rate[[1, 7, 9]].tolist() == [0.5, 1.0, 1.0]
     assert found.expected_error == pytest.approx((2 * 0.35 + 0.25) / 4)
-
-
-@pytest.mark.parametrize("p", [torch.tensor([0.5, math.nan]), torch.tensor([0.5, 1.5]), torch.ones(3), torch.ones(0)])
-def test_bad_probabilities_are_refused(p):
-    with pytest.raises(ValueError, match="p has"):
-        fit_calibration(p, torch.ones(2 if len(p) else 0))

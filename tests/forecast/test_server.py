@@ -14,8 +14,8 @@ from arena.forecast.serving import server as serving
 from arena.forecast.serving import service as service_module
 from arena.forecast.serving.batching import Call, MicroBatcher
 from arena.forecast.serving.service import ForecastService, UnknownVersion
-from arena.forecast.table import build_table
-from arena.forecast.types import Forecast, ForecasterStats
+from arena.forecast.table import TableRequest, build_table
+from arena.forecast.types import Forecast, ForecasterInfo, ForecasterStats
 from arena.tournament.run.runner import start_ray
 
 MAX_DELAY = 0.05  # seconds: long enough for calls made together to meet, on any machine
@@ -31,7 +31,7 @@ def walks(*shape, seed=0):
 class Paths:
     """A forecaster that draws paths, each from its place in the call, as models do."""
 
-    name, fingerprint, min_context, max_horizon, training_cutoff = "paths", "paths-1", 2, None, None
+    info = ForecasterInfo("paths", "paths-1", min_context=2)
 
     def predict(self, context, stamps, horizon):
         draws = torch.randn(len(context), horizon, 4, generator=torch.Generator().manual_seed(7))
@@ -217,12 +217,12 @@ def test_a_table_is_made_once_for_all(tmp_path, stored):
 
     async def ask(service):
         version = service.health().versions[0].fingerprint
-        tables = await asyncio.gather(*(service.table(version, bars, 30, 20) for _ in range(4)))
-        other = await service.table(version, bars, 31, 20)
-        return [*tables, await service.table(version, bars.clone(), 30, 20)], other, service.health()
+        tables = await asyncio.gather(*(service.table(version, TableRequest(bars, 30, 20)) for _ in range(4)))
+        other = await service.table(version, TableRequest(bars, 31, 20))
+        return [*tables, await service.table(version, TableRequest(bars.clone(), 30, 20))], other, service.health()
 
     tables, other, health = served(ask, table_folder=str(tmp_path) if stored else None)
-    expected = build_table(Persistence(), bars, 30, 20)
+    expected = build_table(Persistence(), TableRequest(bars, 30, 20))
     assert all(torch.equal(table, expected) for table in tables)
     assert other[:, 30].abs().sum() == 0
     assert (health.tables_asked, health.tables_built) == (6, 2)
@@ -236,7 +236,7 @@ def test_a_table_that_failed_is_tried_again():
         version = service.health().versions[0].fingerprint
         for _ in range(2):
             with pytest.raises(ValueError, match="first is 5"):
-                await service.table(version, bars, 5, 20)
+                await service.table(version, TableRequest(bars, 5, 20))
         return service.health()
 
     assert served(ask).tables_built == 2
@@ -249,7 +249,7 @@ def test_only_the_latest_tables_are_kept(monkeypatch):
     async def ask(service):
         version = service.health().versions[0].fingerprint
         for place in (0, 1, 0, 2, 0, 1):  # 1 has been asked for least recently when 2 comes
-            await service.table(version, windows[place], 20, 10)
+            await service.table(version, TableRequest(windows[place], 20, 10))
         return service.health()
 
     assert served(ask).tables_built == 4
@@ -300,8 +300,8 @@ class TestActor:
         stamps = 86_400 * 10**9 * torch.arange(25)
         for spec, local in (("persistence", Persistence()), ("drift", Drift())):
             remote = serving.RemoteForecaster(spec, name)
-            assert (remote.name, remote.fingerprint, remote.min_context) == (spec, local.fingerprint, local.min_context)
-            assert (remote.max_horizon, remote.training_cutoff) == (None, None)
+            assert remote.info == local.info
+            assert remote.info.name == spec
             for given in (stamps, None):
                 expected = local.predict(context, given, 5).quantiles
                 torch.testing.assert_close(remote.predict(context, given, 5).quantiles, expected)
@@ -332,8 +332,8 @@ class TestActor:
     def test_tables_are_shared_and_read_only(self, actor, ray_started, name):
         bars = walks(2, 3, 40).transpose(1, 2)
         remote = serving.RemoteForecaster("persistence", name)
-        tables = [remote.table(bars, 30, 20) for _ in range(2)]
-        expected = build_table(Persistence(), bars, 30, 20)
+        tables = [remote.table(TableRequest(bars, 30, 20)) for _ in range(2)]
+        expected = build_table(Persistence(), TableRequest(bars, 30, 20))
         assert torch.equal(tables[0], expected)
         assert tables[0].data_ptr() == tables[1].data_ptr(), "one copy in shared memory"
         assert remote.health().tables_built == 1
@@ -343,14 +343,14 @@ class TestActor:
         context = walks(3, 20)
         bars = walks(1, 3, 40).transpose(1, 2)
         remote = serving.RemoteForecaster("drift", name)  # loaded later: a new actor does not have it
-        before, table = remote.predict(context, None, 5), remote.table(bars, 30, 20).clone()
+        before, table = remote.predict(context, None, 5), remote.table(TableRequest(bars, 30, 20)).clone()
         ray_started.kill(actor, no_restart=for_good)
         if for_good:
             until_dead(actor)
             actor = serving.start_server(["persistence"], name, num_cpus=0)
         after = remote.predict(context, None, 5)
         assert torch.equal(after.quantiles, before.quantiles)
-        assert torch.equal(remote.table(bars, 30, 20), table)
+        assert torch.equal(remote.table(TableRequest(bars, 30, 20)), table)
         assert [version.name for version in remote.health().versions] == ["persistence", "drift"]
 
     def test_a_table_whose_owner_has_gone_is_made_again(self, actor, ray_started, name, monkeypatch):
@@ -362,7 +362,9 @@ class TestActor:
         while remote.health().tables_built:
             pass  # killing takes a moment
         monkeypatch.setattr(remote, "_ask", lambda *call: next(answers, None) or ask(*call))
-        assert torch.equal(remote.table(bars, 30, 20), build_table(Persistence(), bars, 30, 20))
+        assert torch.equal(
+            remote.table(TableRequest(bars, 30, 20)), build_table(Persistence(), TableRequest(bars, 30, 20))
+        )
         assert next(answers, "used") == "used"
         assert remote.health().tables_built == 1, "by the actor that came after"
 
@@ -375,7 +377,7 @@ class TestActor:
         connection = serving.Connection(name)
         mine = serving.local_forecaster("drift", connection)
         assert serving.local_forecaster("drift", connection) is mine
-        assert mine.fingerprint == serving.RemoteForecaster("drift", name).fingerprint
+        assert mine.info.fingerprint == serving.RemoteForecaster("drift", name).info.fingerprint
         serving._loaded.cache_clear()
         monkeypatch.setattr(serving, "load_forecaster", lambda spec, device: Persistence())
         with pytest.raises(ValueError, match="is not what the server began with"):

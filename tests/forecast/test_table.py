@@ -13,8 +13,8 @@ from arena.forecast.ensemble import Ensemble
 from arena.forecast.loading import load_forecaster
 from arena.forecast.returns import return_features
 from arena.forecast.stamps import DAY, business_day_stamps
-from arena.forecast.table import TableStore, build_quantiles, build_table, build_tables
-from arena.forecast.types import QUANTILE_LEVELS, Forecast
+from arena.forecast.table import TableRequest, TableStore, build_table, build_tables
+from arena.forecast.types import QUANTILE_LEVELS, Forecast, ForecasterInfo
 
 WINDOWS, BARS, ASSETS = 3, 40, 2
 FIRST, CONTEXT, HORIZON = 15, 12, 20
@@ -31,7 +31,7 @@ def bars():
 class Nosy:
     """Mixes a whole call into every number, so that any company in a batch would show. Remembers what it is asked."""
 
-    name, fingerprint, min_context, max_horizon, training_cutoff = "nosy", "nosy-1", 2, None, None
+    info = ForecasterInfo("nosy", "nosy-1", min_context=2)
 
     def __init__(self, level=0.0):
         self.asked, self.level = [], level
@@ -56,7 +56,7 @@ class Silent(Nosy):
 
 def test_a_row_is_the_forecast_of_the_bars_up_to_it(bars):
     forecaster = Drift()
-    found = build_table(forecaster, bars, FIRST, CONTEXT)
+    found = build_table(forecaster, TableRequest(bars, FIRST, CONTEXT))
     assert found.shape == (WINDOWS, BARS, ASSETS, 4)
     assert found.dtype == torch.float32
     assert (found[:, :FIRST] == 0).all()
@@ -81,7 +81,9 @@ def test_later_bars_change_no_row_and_earlier_ones_only_within_the_context(
     later, earlier = bars.clone(), bars.clone()
     later[:, cut + 1 :] *= noise[:, cut + 1 :]
     earlier[:, :start] *= noise[:, :start]
-    whole, changed_later, changed_earlier = (build_table(forecaster, x, FIRST, CONTEXT) for x in (bars, later, earlier))
+    whole, changed_later, changed_earlier = (
+        build_table(forecaster, TableRequest(x, FIRST, CONTEXT)) for x in (bars, later, earlier)
+    )
     assert torch.equal(whole[:, : cut + 1], changed_later[:, : cut + 1])
     assert not torch.equal(whole[:, cut + 1], changed_later[:, cut + 1])
     free = start + CONTEXT - 1  # the first row whose context begins at `start`
@@ -92,10 +94,10 @@ def test_later_bars_change_no_row_and_earlier_ones_only_within_the_context(
 @pytest.mark.parametrize("series_per_call", [6, 4096])
 def test_a_window_is_the_same_bits_in_any_company(bars, series_per_call, monkeypatch):
     monkeypatch.setattr(table, "CHUNK_SERIES", series_per_call)
-    whole = build_table(Nosy(), bars, FIRST, CONTEXT)
-    assert torch.equal(build_table(Nosy(), bars.flip(0), FIRST, CONTEXT), whole.flip(0))
+    whole = build_table(Nosy(), TableRequest(bars, FIRST, CONTEXT))
+    assert torch.equal(build_table(Nosy(), TableRequest(bars.flip(0), FIRST, CONTEXT)), whole.flip(0))
     for window in range(WINDOWS):
-        alone = build_table(Nosy(), bars[window : window + 1], FIRST, CONTEXT)
+        alone = build_table(Nosy(), TableRequest(bars[window : window + 1], FIRST, CONTEXT))
         assert torch.equal(alone[0], whole[window])
 
 
@@ -103,16 +105,16 @@ def test_a_network_gives_the_same_bits_whatever_the_company_and_the_memory_order
     params = SyntheticParams(num_assets=ASSETS, num_bars=70)
     bars = generate(params, range(WINDOWS), warmup=40).bars
     network = load_forecaster("embedded")
-    whole = build_table(network, bars, 39, 40)
+    whole = build_table(network, TableRequest(bars, 39, 40))
     assert (whole[:, 39:, :, 3] > 0).all()
     turned = bars.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0)
-    assert torch.equal(build_table(network, turned, 39, 40), whole)
-    assert torch.equal(build_table(network, bars[1:2], 39, 40)[0], whole[1])
+    assert torch.equal(build_table(network, TableRequest(turned, 39, 40)), whole)
+    assert torch.equal(build_table(network, TableRequest(bars[1:2], 39, 40))[0], whole[1])
 
 
 def test_contexts_are_views_of_one_window(bars):
     forecaster = Nosy()
-    build_table(forecaster, bars, FIRST, CONTEXT)
+    build_table(forecaster, TableRequest(bars, FIRST, CONTEXT))
     assert len(forecaster.asked) == WINDOWS
     for context, stamps, horizon in forecaster.asked:
         assert context.shape == (BARS - FIRST, ASSETS, CONTEXT, 6)
@@ -125,65 +127,58 @@ def test_stamps_are_those_of_the_context_and_a_guess_of_the_bars_to_come(bars, s
     own = business_day_stamps(BARS, 0)
     stamps = own if shared else torch.stack([own + window * 7 * DAY for window in range(WINDOWS)])
     forecaster = Nosy()
-    build_table(forecaster, bars, FIRST, CONTEXT, stamps, horizon=20)
+    build_table(forecaster, TableRequest(bars, FIRST, CONTEXT, stamps, horizon=20))
     for window, (_, given, _) in enumerate(forecaster.asked):
         assert given.shape == (BARS - FIRST, 1, CONTEXT + 20)
         calendar = business_day_stamps(BARS, 20) + (0 if shared else window * 7 * DAY)
         assert torch.equal(given[:, 0], calendar[FIRST - CONTEXT + 1 :].unfold(0, CONTEXT + 20, 1))
-    plain = build_table(Persistence(), bars, FIRST, CONTEXT)
-    assert torch.equal(build_table(Persistence(), bars, FIRST, CONTEXT, stamps), plain)
-
-
-def test_quantiles_on_request_are_those_behind_the_features(bars):
-    forecaster = Drift()
-    quantiles = build_quantiles(forecaster, bars, FIRST, CONTEXT)
-    assert quantiles.shape == (WINDOWS, BARS, ASSETS, HORIZON, len(QUANTILE_LEVELS))
-    assert quantiles[:, :FIRST].isnan().all()
-    features = return_features(Forecast(quantiles[:, FIRST:]), bars[:, FIRST:, :, CLOSE].float())
-    torch.testing.assert_close(features, build_table(forecaster, bars, FIRST, CONTEXT)[:, FIRST:], **SAME_FLOAT32)
+    plain = build_table(Persistence(), TableRequest(bars, FIRST, CONTEXT))
+    assert torch.equal(build_table(Persistence(), TableRequest(bars, FIRST, CONTEXT, stamps)), plain)
 
 
 def test_an_ensemble_and_its_members_ask_once_and_get_the_same_bits(bars):
     drift, nosy = Drift(), Nosy()
     ensemble = Ensemble([drift, nosy], [1, 3])
-    together = build_tables([nosy, ensemble, drift, Ensemble([ensemble, nosy])], bars, FIRST, CONTEXT)
+    together = build_tables([nosy, ensemble, drift, Ensemble([ensemble, nosy])], TableRequest(bars, FIRST, CONTEXT))
     assert len(nosy.asked) == WINDOWS
     for found, forecaster in zip(together, [Nosy(), Ensemble([Drift(), Nosy()], [1, 3]), Drift()]):
-        assert torch.equal(found, build_table(forecaster, bars, FIRST, CONTEXT))
+        assert torch.equal(found, build_table(forecaster, TableRequest(bars, FIRST, CONTEXT)))
 
 
 def test_no_opinion_is_zero_and_only_zero(bars):
     gappy = bars.clone()
     gappy[1, 5:30, 0] = torch.nan
-    found = build_table(Drift(), gappy, FIRST, CONTEXT)
+    found = build_table(Drift(), TableRequest(gappy, FIRST, CONTEXT))
     assert found.isfinite().all()
     assert (found[1, 20:30, 0] == 0).all()
-    assert torch.equal(found[1, :, 1], build_table(Drift(), bars, FIRST, CONTEXT)[1, :, 1])
+    assert torch.equal(found[1, :, 1], build_table(Drift(), TableRequest(bars, FIRST, CONTEXT))[1, :, 1])
     unknown = torch.full_like(bars[:1], torch.nan)
-    assert (build_table(Drift(), unknown, FIRST, CONTEXT) == 0).all()
+    assert (build_table(Drift(), TableRequest(unknown, FIRST, CONTEXT)) == 0).all()
     with pytest.raises(ValueError, match="nosy forecasts no finite price in window 0, bar 15 on"):
-        build_table(Silent(), bars, FIRST, CONTEXT)
+        build_table(Silent(), TableRequest(bars, FIRST, CONTEXT))
 
 
 @pytest.mark.parametrize("first", [CONTEXT - 2, BARS])
 def test_rows_without_a_whole_context_are_refused(bars, first):
     with pytest.raises(ValueError, match=f"first is {first}, expected 11 .. 39"):
-        build_table(Drift(), bars, first, CONTEXT)
+        build_table(Drift(), TableRequest(bars, first, CONTEXT))
 
 
 def test_progress_counts_windows(bars, tmp_path):
     told = []
-    build_table(Drift(), bars, FIRST, CONTEXT, progress=told.append)
-    TableStore(tmp_path).get(Drift(), bars, FIRST, CONTEXT, progress=told.append)
+    build_table(Drift(), TableRequest(bars, FIRST, CONTEXT), progress=told.append)
+    TableStore(tmp_path).get(Drift(), TableRequest(bars, FIRST, CONTEXT), progress=told.append)
     assert told == [1, 2, 3, 1, 2, 3]
 
 
 def test_a_store_asks_once_and_answers_the_same_bits(bars, tmp_path):
     forecaster = Nosy()
-    expected = build_table(Nosy(), bars, FIRST, CONTEXT)
-    assert torch.equal(TableStore(tmp_path / "deep" / "folder").get(forecaster, bars, FIRST, CONTEXT), expected)
+    expected = build_table(Nosy(), TableRequest(bars, FIRST, CONTEXT))
+    assert torch.equal(
+        TableStore(tmp_path / "deep" / "folder").get(forecaster, TableRequest(bars, FIRST, CONTEXT)), expected
+    )
     other_process = TableStore(tmp_path / "deep" / "folder")
-    assert torch.equal(other_process.get(forecaster, bars.flip(0), FIRST, CONTEXT), expected.flip(0))
+    assert torch.equal(other_process.get(forecaster, TableRequest(bars.flip(0), FIRST, CONTEXT)), expected.flip(0))
     assert len(forecaster.asked) == WINDOWS
     assert len(list((tmp_path / "deep" / "folder").iterdir())) == WINDOWS, "and no partial file"
 
@@ -193,16 +188,16 @@ def test_a_store_knows_what_a_table_depends_on(bars, tmp_path):
     one, moved = bars[:1], bars[:1].clone()
     moved[0, 0, 0, CLOSE] += 1e-9
     better = Nosy(level=0.1)
-    better.fingerprint = "nosy-2"
+    better.info = ForecasterInfo("nosy", "nosy-2", min_context=2)
     questions = [
-        (Nosy(), one, FIRST, CONTEXT),
-        (better, one, FIRST, CONTEXT),
-        (Nosy(), moved, FIRST, CONTEXT),
-        (Nosy(), one, FIRST + 1, CONTEXT),
-        (Nosy(), one, FIRST, CONTEXT - 1),
-        (Nosy(), one, FIRST, CONTEXT, stamps),
-        (Nosy(), one, FIRST, CONTEXT, stamps + DAY),
-        (Nosy(), one, FIRST, CONTEXT, None, HORIZON + 1),
+        (Nosy(), TableRequest(one, FIRST, CONTEXT)),
+        (better, TableRequest(one, FIRST, CONTEXT)),
+        (Nosy(), TableRequest(moved, FIRST, CONTEXT)),
+        (Nosy(), TableRequest(one, FIRST + 1, CONTEXT)),
+        (Nosy(), TableRequest(one, FIRST, CONTEXT - 1)),
+        (Nosy(), TableRequest(one, FIRST, CONTEXT, stamps)),
+        (Nosy(), TableRequest(one, FIRST, CONTEXT, stamps + DAY)),
+        (Nosy(), TableRequest(one, FIRST, CONTEXT, None, HORIZON + 1)),
     ]
     for question in questions:
         assert torch.equal(store.get(*question), build_table(*question))
@@ -224,18 +219,18 @@ def test_a_store_knows_what_a_table_depends_on(bars, tmp_path):
 )
 def test_a_damaged_file_is_made_again(bars, tmp_path, damage):
     store, forecaster = TableStore(tmp_path), Nosy()
-    expected = store.get(forecaster, bars[:1], FIRST, CONTEXT).clone()
+    expected = store.get(forecaster, TableRequest(bars[:1], FIRST, CONTEXT)).clone()
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    assert torch.equal(store.get(forecaster, bars[:1], FIRST, CONTEXT), expected)
+    assert torch.equal(store.get(forecaster, TableRequest(bars[:1], FIRST, CONTEXT)), expected)
     assert path.read_bytes() == whole
     assert len(forecaster.asked) == 2
 
 
 def test_a_stored_table_is_mapped_and_writing_to_it_reaches_no_file(bars, tmp_path):
     store = TableStore(tmp_path)
-    mapped = store.get(Drift(), bars[:1], FIRST, CONTEXT)
+    mapped = store.get(Drift(), TableRequest(bars[:1], FIRST, CONTEXT))
     (path,) = tmp_path.iterdir()
     before = path.read_bytes()
     mapped.zero_()

@@ -16,7 +16,7 @@ from arena.forecast.baselines import Drift, Persistence
 from arena.forecast.ensemble import Ensemble
 from arena.monitor import metrics
 from arena.monitor.dashboard import GRAFANA_DASHBOARD
-from arena.monitor.metrics import METRICS, Metric
+from arena.monitor.metrics import Metric
 from arena.tournament.play.job import UnitTables
 from arena.tournament.run import metering
 from arena.tournament.run.runner import task_name
@@ -26,6 +26,7 @@ from arena.tournament.types import SCHEMA, Lineup
 from tests.forecast.test_server import walks
 
 ROOT = Path(__file__).parents[2]
+METRICS = [value for value in vars(metrics).values() if isinstance(value, Metric)]
 PAGE = ROOT / "docs/monitoring.md"
 DASHBOARD = json.loads(GRAFANA_DASHBOARD.read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

@@ -16,7 +16,8 @@ from arena.data.synthetic.market import SyntheticParams, generate
 from arena.errors import UserError
 from arena.forecast.baselines import Drift
 from arena.forecast.loading import absolute
-from arena.forecast.table import build_table
+from arena.forecast.table import TableRequest, build_table
+from arena.forecast.types import ForecasterInfo
 from arena.market.presets import preset
 from arena.tournament.play import unit_forecasts
 from arena.tournament.play.job import play_unit
@@ -68,7 +69,9 @@ reader.forecaster = "persistence"
 class Broken(Drift):
     """Loads, but breaks in use."""
 
-    fingerprint = "broken"
+    def __init__(self):
+        super().__init__()
+        self.info = ForecasterInfo("broken", "broken", min_context=2)
 
     def predict(self, context, stamps, horizon):
         raise RuntimeError(f"no memory at {object()}")
@@ -169,7 +172,7 @@ def test_a_seat_sees_the_forecast_made_at_the_last_close_and_others_see_none(sce
         watcher("plain"),
     )
     rows(scenarios, {"one": drift, "two": calm, "three": plain, "four": drift})
-    table = build_table(Drift(), scenarios.bars, WARMUP - 1, CONTEXT).double()
+    table = build_table(Drift(), TableRequest(scenarios.bars, WARMUP - 1, CONTEXT)).double()
     seen = torch.load(drift_path)
     assert len(seen) == STEPS
     for step, (forecast_return, spread, present, volatility) in enumerate(seen):
@@ -251,7 +254,9 @@ def test_lineups_on_the_same_scenarios_share_their_tables(tmp_path, monkeypatch)
     built = []
     real = unit_forecasts.build_tables
     monkeypatch.setattr(
-        unit_forecasts, "build_tables", lambda *asked: (built.extend(each.name for each in asked[0]), real(*asked))[1]
+        unit_forecasts,
+        "build_tables",
+        lambda *asked: (built.extend(each.info.name for each in asked[0]), real(*asked))[1],
     )
     plan = make_plan(small(tmp_path))
     first = [digest(play_unit(plan.job, unit).results) for unit in plan.units]
@@ -328,7 +333,7 @@ def test_a_changed_file_is_neither_mixed_into_a_run_nor_into_its_workers(tmp_pat
     plan = make_plan(config)
     run = create_run(config, "a command", plan.data_digest, plan.job.forecasters)
     recorded = json.loads((run / "environment.json").read_text())["forecasters"]
-    assert recorded == {str(path): unit_forecasts.loaded(str(path)).fingerprint}
+    assert recorded == {str(path): unit_forecasts.loaded(str(path)).info.fingerprint}
     check_same_inputs(run, plan.data_digest, plan.job.forecasters)
 
     write_artifact(path, "another")

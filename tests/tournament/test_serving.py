@@ -134,8 +134,8 @@ def test_workers_take_the_tables_of_bars_from_the_server(tmp_path, bars, monkeyp
         served = forecast_server.serve(plan.job, config.ray)
         assert served.server == server.NAME
         assert set(served.tables) == {"persistence", "drift", "persistence+drift"}
-        _, first, context_length, stamps = unit_forecasts.table_request(plan.job.rules.forecast, plan.job.windows)
-        expected = unit_forecasts.build_tables([Drift()], plan.job.windows.bars, first, context_length, stamps)[0]
+        request = unit_forecasts.table_request(plan.job.rules.forecast, plan.job.windows)
+        expected = unit_forecasts.build_tables([Drift()], request)[0]
         assert (served.tables["drift"] == expected.numpy()).all()
         health = ray.get(served.actor.health.remote())
         assert (health.tables_asked, health.tables_built) == (3, 3)

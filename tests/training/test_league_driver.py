@@ -11,7 +11,6 @@ from arena.agents.policies.policy import load_policy
 from arena.rl.app.league_driver import league_step, push, seat_league, seat_module, trained_network
 from arena.rl.league.league import League, LeagueParams
 from arena.rl.league.outcomes import LEARNER, against
-from arena.rl.rllib.frozen_module import add_snapshot_module
 from arena.tournament.stats.ratings import rate_players
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -238,51 +237,6 @@ def is_held_everywhere(algorithm, module_id, expected):
     return all(
         np.array_equal(found[name], value) for found in held(algorithm, module_id) for name, value in acting.items()
     )
-
-
-@pytest.mark.parametrize(
-    ("config", "runners"),
-    [
-        (tensor_config, 0),
-        (stock_config, 0),
-        pytest.param(tensor_config, 2, marks=pytest.mark.slow),
-        pytest.param(stock_config, 2, marks=pytest.mark.slow),
-    ],
-)
-def test_a_frozen_module_is_everywhere_at_once_and_does_not_move(build, config, runners):
-    algorithm = build(config().env_runners(num_env_runners=runners))
-    algorithm.train()
-    source = algorithm.learner_group.get_weights()["shared"]
-    add_snapshot_module(
-        algorithm, "shared", "frozen", lambda agent, episode, **kw: "frozen" if agent == "trader_1" else "shared"
-    )
-    assert is_held_everywhere(algorithm, "frozen", source)
-    assert_same(algorithm.learner_group.get_weights()["frozen"], source)
-    for _ in range(2):
-        algorithm.train()
-    assert is_held_everywhere(algorithm, "frozen", source)
-    assert_same(algorithm.learner_group.get_weights()["frozen"], source)
-    now = algorithm.learner_group.get_weights()["shared"]
-    assert not np.array_equal(now["network.actor.0.weight"], source["network.actor.0.weight"])
-    assert is_held_everywhere(algorithm, "shared", now)
-    with pytest.raises(ValueError, match="expected a new name"):
-        add_snapshot_module(algorithm, "shared", "frozen")
-    with pytest.raises(ValueError, match="cannot be made of 'nobody'"):
-        add_snapshot_module(algorithm, "nobody", "other")
-
-
-def test_a_frozen_module_is_in_the_checkpoint(build, tmp_path):
-    algorithm = build(tensor_config())
-    add_snapshot_module(algorithm, "shared", "frozen")
-    source = algorithm.learner_group.get_weights()["frozen"]
-    algorithm.train()
-    restored = type(algorithm).from_checkpoint(algorithm.save_to_path(str(tmp_path / "checkpoint")))
-    try:
-        restored.train()
-        assert is_held_everywhere(restored, "frozen", source)
-        assert_same(restored.learner_group.get_weights()["frozen"], source)
-    finally:
-        restored.stop()
 
 
 @pytest.mark.skipif(not ray.__version__.startswith("2.60."), reason="the bug was found in Ray 2.60")

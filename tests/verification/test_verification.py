@@ -1,6 +1,8 @@
 """The replays agree with values computed elsewhere, notice one wrong number, and explain a broken folder."""
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

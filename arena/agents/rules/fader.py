@@ -8,6 +8,7 @@ from torch import Tensor
 from arena.agents.rules.rule import Rule
 from arena.agents.rules.sizing import cap_gross
 from arena.market.types import Observation
+from arena.metrics import BPS
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,6 @@ class Fader(Rule):
         # Observed displacements are in units of sigma * sqrt(dt); V * S / nav turns a share of V into a weight.
         fast = observation.mode_displacement[..., : self.fast_modes].sum(-1)
         lasting = (observation.displacement - fast) * observation.dt**0.5  # D / sigma [B, A]
-        excess = (lasting.abs() - self.threshold_bps * 1e-4 / observation.volatility).clamp_min(0)
+        excess = (lasting.abs() - self.threshold_bps * BPS / observation.volatility).clamp_min(0)
         aim = cap_gross(-torch.sign(lasting) * observation.adv_weight * excess.square(), self.gross)
         return observation.weight + self.speed * (aim - observation.weight)

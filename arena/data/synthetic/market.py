@@ -18,11 +18,11 @@ from arena.data.synthetic.factors import draw_shocks, draw_volume, tail_draws
 from arena.data.synthetic.noise import ar1, bridge_extremes, keyed_draws
 from arena.data.synthetic.params import SyntheticParams, fair
 from arena.data.types import VOLUME, Scenarios
+from arena.metrics import DAYS_PER_YEAR
 
 __all__ = ["SyntheticParams", "fair", "generate"]
 
 CHUNK_CELLS = 200_000  # scenarios x bars x assets built at once: bounds the memory of the draws
-DAYS_PER_YEAR = 252
 
 
 def generate(

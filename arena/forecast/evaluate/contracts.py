@@ -21,8 +21,9 @@ from datetime import date
 import torch
 from torch import Tensor
 
+from arena.data.types import CHANNELS, CLOSE
 from arena.forecast.stamps import business_day_stamps
-from arena.forecast.types import CHANNELS, CLOSE, QUANTILE_LEVELS, Forecast, Forecaster
+from arena.forecast.types import QUANTILE_LEVELS, Forecast, Forecaster
 
 NUM_SERIES = 6
 # Relative to the price. A series in a batch and alone may differ by the rounding of differently shaped matrix products,
@@ -40,8 +41,8 @@ def check_forecaster(forecaster: Forecaster, context_length: int = 64, horizon: 
     context_length, horizon  bars tried, within the forecaster's own limits
     """
     _check_identity(forecaster)
-    length = max(context_length, forecaster.min_context)
-    horizon = min(horizon, forecaster.max_horizon or horizon)
+    length = max(context_length, forecaster.info.min_context)
+    horizon = min(horizon, forecaster.info.max_horizon or horizon)
     stamps = business_day_stamps(length, horizon)
     context = fake_context(length)
     whole = _ask(forecaster, context, stamps, horizon)
@@ -85,17 +86,18 @@ def fake_context(length: int) -> Tensor:
 
 
 def _check_identity(forecaster: Forecaster) -> None:
-    for name in ("name", "fingerprint"):
-        if not isinstance(getattr(forecaster, name), str) or not getattr(forecaster, name):
-            raise _violation(forecaster, "identity", f"{name} is {getattr(forecaster, name)!r}, expected a text")
-    limits = (forecaster.min_context, 1 if forecaster.max_horizon is None else forecaster.max_horizon)
+    info = forecaster.info
+    for name, text in (("name", info.name), ("fingerprint", info.fingerprint)):
+        if not isinstance(text, str) or not text:
+            raise _violation(forecaster, "identity", f"{name} is {text!r}, expected a text")
+    limits = (info.min_context, 1 if info.max_horizon is None else info.max_horizon)
     if not all(isinstance(limit, int) and limit >= 1 for limit in limits):
         raise _violation(forecaster, "identity", f"min_context and max_horizon are {limits}, expected numbers from 1")
     try:
-        date.fromisoformat(forecaster.training_cutoff or "2000-01-01")
+        date.fromisoformat(info.training_cutoff or "2000-01-01")
     except (TypeError, ValueError):
-        cutoff = forecaster.training_cutoff
-        raise _violation(forecaster, "identity", f"training_cutoff is {cutoff!r}, expected an ISO date") from None
+        found = f"training_cutoff is {info.training_cutoff!r}"
+        raise _violation(forecaster, "identity", f"{found}, expected an ISO date") from None
 
 
 def _ask(forecaster: Forecaster, context: Tensor, stamps: Tensor, horizon: int) -> Forecast:
@@ -130,10 +132,10 @@ def _check_refusals(forecaster: Forecaster, context: Tensor, horizon: int) -> No
     infinite[0, 0, CLOSE] = math.inf
     questions = {"4 channels": (context[..., :4], horizon), "horizon 0": (context, 0)}
     questions["an infinite price"] = (infinite, horizon)
-    if forecaster.min_context > 1:
-        questions["too short a context"] = (context[:, : forecaster.min_context - 1], horizon)
-    if forecaster.max_horizon is not None:
-        questions["too long a horizon"] = (context, forecaster.max_horizon + 1)
+    if forecaster.info.min_context > 1:
+        questions["too short a context"] = (context[:, : forecaster.info.min_context - 1], horizon)
+    if forecaster.info.max_horizon is not None:
+        questions["too long a horizon"] = (context, forecaster.info.max_horizon + 1)
     for name, (wrong, steps) in questions.items():
         try:
             forecaster.predict(wrong, None, steps)
@@ -153,4 +155,4 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
 
 
 def _violation(forecaster: Forecaster, clause: str, detail: str) -> ContractViolation:
-    return ContractViolation(f"forecaster {forecaster.name!r} breaks the clause {clause!r}: {detail}")
+    return ContractViolation(f"forecaster {forecaster.info.name!r} breaks the clause {clause!r}: {detail}")

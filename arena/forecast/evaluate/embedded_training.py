@@ -18,11 +18,12 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from arena.data.types import CLOSE
 from arena.forecast.models.checkpoint import CONFIG, WEIGHTS
 from arena.forecast.models.embedded import MIN_CONTEXT, EmbeddedModel, bar_series, new_embedded
 from arena.forecast.models.toto_layers import UnitLinear
 from arena.forecast.returns import MEAN_WEIGHTS
-from arena.forecast.types import CLOSE, QUANTILE_LEVELS
+from arena.forecast.types import QUANTILE_LEVELS
 
 LARGEST_MEAN = 3.0  # in units of s sqrt(h): a scale of a few quiet bars must not rule the fit
 

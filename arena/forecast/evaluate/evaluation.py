@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from arena.data.types import CLOSE
 from arena.forecast.evaluate import significance
 from arena.forecast.evaluate.scoring import central_interval, crps_from_quantiles, crps_from_samples, pinball, rank_ic
 from arena.forecast.evaluate.significance import Estimate, unit_sums
 from arena.forecast.request import check_shapes
-from arena.forecast.returns import IDENTITY, expected_return
-from arena.forecast.types import CLOSE, QUANTILE_LEVELS, Forecaster
+from arena.forecast.returns import expected_return
+from arena.forecast.types import QUANTILE_LEVELS, Forecaster
 
 REFERENCE = "persistence"
 CHUNK_SERIES = 4096  # forecast in one call: bounds the memory of the context windows
@@ -129,7 +130,7 @@ def evaluate(
     close = bars[..., CLOSE].double()
     actual = (close[:, ahead] / close[:, origins].unsqueeze(2)).log().transpose(2, 3)  # [W, O, A, K]
     for forecaster in forecasters.values():  # before the first spends minutes
-        check_shapes(forecaster, bars[:1, : setting.context_length].transpose(1, 2), None, max(setting.horizons))
+        check_shapes(forecaster.info, bars[:1, : setting.context_length].transpose(1, 2), None, max(setting.horizons))
     panels = {
         name: forecast_panel(forecaster, bars, setting, stamps, actual, partial(progress, name) if progress else None)
         for name, forecaster in forecasters.items()
@@ -238,8 +239,7 @@ def _forecast(
         when = stamps[origins[:, None] + around].unsqueeze(1).expand(-1, window.shape[1], -1)  # [O, A, C + H]
     price = context[..., -1, CLOSE]  # [O, A]
     forecast = forecaster.predict(context, when, longest)
-    calibration = getattr(forecaster, "calibration", IDENTITY)  # of models; baselines need none
-    expected, confidence = expected_return(forecast, price, setting.horizons, calibration)
+    expected, confidence = expected_return(forecast, price, setting.horizons)
     sampled = None
     if forecast.samples is not None:
         sampled = crps_from_samples(_log_return(forecast.samples[..., steps, :], price), outcome)

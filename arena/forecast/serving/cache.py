@@ -76,7 +76,7 @@ class CachedForecaster:
 
     def __init__(self, forecaster: Forecaster, max_bytes: int) -> None:
         """max_bytes  of memory, the overhead of entries included"""
-        self._forecaster = forecaster
+        self._forecaster, self.info = forecaster, forecaster.info
         self._recorder = Recorder()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="prefetch")  # its thread starts with the first job
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
@@ -85,26 +85,6 @@ class CachedForecaster:
         self._pending: dict[Key, Future[Records]] = {}
         self._dtypes: dict[torch.dtype, torch.dtype] = {}  # of a context -> of its forecast
         self._hits = self._waits = self._misses = self._prefetched = 0
-
-    @property
-    def name(self) -> str:
-        return self._forecaster.name
-
-    @property
-    def fingerprint(self) -> str:
-        return self._forecaster.fingerprint
-
-    @property
-    def min_context(self) -> int:
-        return self._forecaster.min_context
-
-    @property
-    def max_horizon(self) -> int | None:
-        return self._forecaster.max_horizon
-
-    @property
-    def training_cutoff(self) -> str | None:
-        return self._forecaster.training_cutoff
 
     def stats(self) -> ForecasterStats:
         """Of all that was asked, from memory or not."""
@@ -119,7 +99,7 @@ class CachedForecaster:
 
     def predict(self, context: Tensor, stamps: Tensor | None, horizon: int) -> Forecast:
         """See `Forecaster.predict`; on the device of the context."""
-        check_shapes(self, context, stamps, horizon)
+        check_shapes(self.info, context, stamps, horizon)
         with self._recorder.record(context.shape[:-2].numel()):
             request = _request(context, stamps, horizon)
             answers: list[bytes | None] = [None] * len(request.keys)
@@ -147,7 +127,7 @@ class CachedForecaster:
 
         Returns at once. A `predict` of the same series waits for the result; an error shows there.
         """
-        check_shapes(self, context, stamps, horizon)
+        check_shapes(self.info, context, stamps, horizon)
         request = _request(context, stamps, horizon)
         claims = self._claim(request.keys, range(len(request.keys)), [None] * len(request.keys))
         with self._lock:

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from arena.data.types import CLOSE
 from arena.forecast.returns import return_features
 from arena.forecast.stamps import extend_stamps
-from arena.forecast.types import CLOSE, Forecaster
+from arena.forecast.types import Forecaster
 from arena.market.types import FORECAST_HORIZONS
 
 NS_PER_US = 1000

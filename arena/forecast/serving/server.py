@@ -33,6 +33,7 @@ from torch import Tensor
 from arena.forecast.call_stats import Recorder, listen
 from arena.forecast.loading import absolute, load_forecaster
 from arena.forecast.serving.service import ForecastService, Health, UnknownVersion, VersionInfo
+from arena.forecast.table import TableRequest
 from arena.forecast.types import Forecast, Forecaster, ForecasterStats
 from arena.monitor import metrics
 
@@ -63,7 +64,7 @@ class ForecastServer:
                 self._service.load(spec)
         except Exception as error:  # raised here, it would make Ray start the actor again and again
             self._problem = error
-        self._names = ", ".join(version.name for version in self._service.health().versions)
+        self._names = ", ".join(version.forecaster.name for version in self._service.health().versions)
         self._counted = (0, 0)  # series from memory and by a model that metrics have been told of
         listen(metrics.count_forecast)
 
@@ -87,7 +88,7 @@ class ForecastServer:
         answer = await self._service.predict(
             version, _tensor(context), stamps if stamps is None else _tensor(stamps), horizon
         )
-        metrics.REQUEST.record(time.perf_counter() - start, forecaster=self._service.info(version).name)
+        metrics.REQUEST.record(time.perf_counter() - start, forecaster=self._service.info(version).forecaster.name)
         metrics.QUEUE.record(self._service.queue_length)
         counts = self._service.cache_counts()
         for source, count, before in zip(("memory", "model"), counts, self._counted):
@@ -96,15 +97,15 @@ class ForecastServer:
         return _array(answer.quantiles), None if answer.samples is None else _array(answer.samples)
 
     async def table(
-        self, version: str, bars: Array, first: int, context_length: int, stamps: Array | None = None
+        self, version: str, bars: Array, stamps: Array | None, first: int, context_length: int, horizon: int
     ) -> "list[ray.ObjectRef]":
-        """`build_table` of bars [W, T, A, 6], put into the object store once: a list of one reference to [W, T, A, 4].
+        """The table of a TableRequest, put into the object store once: a list of one reference to [W, T, A, 4].
 
-        In a list, because Ray would wait for a bare reference and send what it stands for.
+        In a list, because Ray would wait for a bare reference and send what it stands for. The fields of the request
+        come one by one for the same reason: Ray replaces a reference to `bars` only where it is an argument.
         """
-        return await self._service.table(
-            version, _tensor(bars), first, context_length, stamps if stamps is None else _tensor(stamps)
-        )
+        times = stamps if stamps is None else _tensor(stamps)
+        return await self._service.table(version, TableRequest(_tensor(bars), first, context_length, times, horizon))
 
     async def health(self) -> Health:
         """Answers at once, also while a model runs."""
@@ -207,28 +208,9 @@ class RemoteForecaster:
         """
         self._spec = absolute(spec)
         self._connection = Connection(server)
-        self._info: VersionInfo = self._connection.call("load", self._spec)
+        version: VersionInfo = self._connection.call("load", self._spec)
+        self.info = version.forecaster
         self._recorder = Recorder()
-
-    @property
-    def name(self) -> str:
-        return self._info.name
-
-    @property
-    def fingerprint(self) -> str:
-        return self._info.fingerprint
-
-    @property
-    def min_context(self) -> int:
-        return self._info.min_context
-
-    @property
-    def max_horizon(self) -> int | None:
-        return self._info.max_horizon
-
-    @property
-    def training_cutoff(self) -> str | None:
-        return self._info.training_cutoff
 
     def stats(self) -> ForecasterStats:
         """Of this client."""
@@ -247,11 +229,12 @@ class RemoteForecaster:
             device = context.device
             return Forecast(_tensor(quantiles).to(device), None if samples is None else _tensor(samples).to(device))
 
-    def table(self, bars: Tensor, first: int, context_length: int, stamps: Tensor | None = None) -> Tensor:
+    def table(self, request: TableRequest) -> Tensor:
         """`build_table` by the server, once for all who ask; in shared memory, only to be read."""
+        bars, first, context_length, stamps, horizon = request
         shared, times = ray.put(_array(bars)), None if stamps is None else _array(stamps)
         for _ in range(ATTEMPTS):
-            (reference,) = self._ask("table", shared, first, context_length, times)
+            (reference,) = self._ask("table", shared, times, first, context_length, horizon)
             try:
                 return _shared_tensor(ray.get(reference))
             except ObjectLostError:  # it belonged to an actor that has gone since: the next one makes it again
@@ -259,13 +242,14 @@ class RemoteForecaster:
         raise ServerGone(f"the forecast server died {ATTEMPTS} times before its table could be read")
 
     def _ask(self, method: str, *arguments: Any) -> Any:
+        fingerprint = self.info.fingerprint
         try:
-            return self._connection.call(method, self.fingerprint, *arguments)
+            return self._connection.call(method, fingerprint, *arguments)
         except UnknownVersion:  # the actor began anew, without what had been loaded later
-            info = self._connection.call("load", self._spec)
-        if info.fingerprint != self.fingerprint:
-            raise ValueError(_changed(self._spec, self.fingerprint, info.fingerprint))
-        return self._connection.call(method, self.fingerprint, *arguments)
+            found: VersionInfo = self._connection.call("load", self._spec)
+        if found.fingerprint != fingerprint:
+            raise ValueError(_changed(self._spec, fingerprint, found.fingerprint))
+        return self._connection.call(method, fingerprint, *arguments)
 
 
 def local_forecaster(spec: str, connection: Connection) -> Forecaster:
@@ -277,8 +261,8 @@ def local_forecaster(spec: str, connection: Connection) -> Forecaster:
 @functools.cache
 def _loaded(spec: str, device: str, fingerprint: str) -> Forecaster:
     forecaster = load_forecaster(spec, device)
-    if forecaster.fingerprint != fingerprint:
-        raise ValueError(_changed(spec, fingerprint, forecaster.fingerprint))
+    if forecaster.info.fingerprint != fingerprint:
+        raise ValueError(_changed(spec, fingerprint, forecaster.info.fingerprint))
     return forecaster
 
 

@@ -11,18 +11,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from arena.data.types import CHANNELS
 from arena.forecast.call_stats import Recorder
 from arena.forecast.loading import load_forecaster
 from arena.forecast.request import check_shapes, flat_stamps
 from arena.forecast.serving.batching import Call, MicroBatcher
 from arena.forecast.serving.cache import CachedForecaster
-from arena.forecast.table import TableStore, build_table, content_hash
-from arena.forecast.types import CHANNELS, Forecast, Forecaster
+from arena.forecast.table import TableRequest, TableStore, build_table, content_hash
+from arena.forecast.types import Forecast, Forecaster, ForecasterInfo
 
 MAX_TABLES = 32  # kept at hand; the one not asked for the longest goes first
 
@@ -36,13 +37,14 @@ class UnknownVersion(LookupError):
 class VersionInfo(NamedTuple):
     """What a caller must know of a loaded forecaster."""
 
-    fingerprint: str  # the version
+    forecaster: ForecasterInfo
     spec: str  # loads the same again, see arena.forecast.loading, on
     device: str
-    name: str
-    min_context: int
-    max_horizon: int | None
-    training_cutoff: str | None
+
+    @property
+    def fingerprint(self) -> str:
+        """The version."""
+        return self.forecaster.fingerprint
 
 
 class Health(NamedTuple):
@@ -105,15 +107,7 @@ class ForecastService(Generic[Shared]):
     def load(self, spec: str) -> VersionInfo:
         """Load a forecaster; nothing changes if the service has it. May run on any thread."""
         forecaster = load_forecaster(spec, self._device)
-        info = VersionInfo(
-            forecaster.fingerprint,
-            spec,
-            self._device,
-            forecaster.name,
-            forecaster.min_context,
-            forecaster.max_horizon,
-            forecaster.training_cutoff,
-        )
+        info = VersionInfo(forecaster.info, spec, self._device)
         if info.fingerprint not in self._versions:
             cached = None if _draws_paths(forecaster) else CachedForecaster(forecaster, self._cache_bytes)
             self._versions[info.fingerprint] = _Version(info, forecaster, cached)
@@ -127,7 +121,7 @@ class ForecastService(Generic[Shared]):
         """See `Forecaster.predict`."""
         chosen, leading = self._version(version), context.shape[:-2]
         # Here, because a call that cannot be answered must not be merged with others.
-        check_shapes(chosen.forecaster, context, stamps, horizon)
+        check_shapes(chosen.forecaster.info, context, stamps, horizon)
         times = None if stamps is None else flat_stamps(context, stamps, horizon)
         call = Call(context.reshape(-1, *context.shape[-2:]), times, horizon)
         with self._recorder.record(len(call.context)):
@@ -141,15 +135,14 @@ class ForecastService(Generic[Shared]):
             *(None if field is None else field.reshape(*leading, *field.shape[1:]) for field in answer[1:]),
         )
 
-    async def table(
-        self, version: str, bars: Tensor, first: int, context_length: int, stamps: Tensor | None = None
-    ) -> Shared:
+    async def table(self, version: str, request: TableRequest) -> Shared:
         """What `share` made of the table of these bars: once, however many ask for it at the same time or later."""
         chosen = self._version(version)
         self._tables_asked += 1
-        key = content_hash(f"{version} {first} {context_length}", bars, stamps)
+        settings = f"{version} {request.first} {request.context_length} {request.horizon}"
+        key = content_hash(settings, request.bars, request.stamps)
         if key not in self._tables:
-            make = partial(self._make_table, chosen.forecaster, bars, first, context_length, stamps)
+            make = partial(self._make_table, chosen.forecaster, request)
             self._tables[key] = asyncio.create_task(asyncio.to_thread(make))
             self._tables_built += 1
         task = self._tables.pop(key)
@@ -162,8 +155,8 @@ class ForecastService(Generic[Shared]):
             self._tables.pop(key, None)
             raise
 
-    def _make_table(self, *arguments: Any) -> Shared:
-        return self._share(self._build(*arguments))
+    def _make_table(self, forecaster: Forecaster, request: TableRequest) -> Shared:
+        return self._share(self._build(forecaster, request))
 
     @property
     def queue_length(self) -> int:
@@ -205,5 +198,5 @@ def _ask(forecaster: Forecaster, call: Call) -> Forecast:
 
 def _draws_paths(forecaster: Forecaster) -> bool:
     """Found out on a price that never moved."""
-    still = torch.ones(1, forecaster.min_context, len(CHANNELS))
+    still = torch.ones(1, forecaster.info.min_context, len(CHANNELS))
     return forecaster.predict(still, None, 1).samples is not None

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arena.metrics import IN_BPS
 from arena.rl.app.record import EVALUATIONS, PROGRESS, read_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BPS = 1e4
 SIZE = (11, 4)  # inches
 
 
@@ -32,12 +32,12 @@ def draw_curve(figure: "Figure", progress: Sequence[Mapping[str, Any]], verdicts
     left.plot([row["env_steps"] for row in progress], [row["episode_return"] for row in progress], lw=1.5)
     left.set(title="Training: return of an episode", xlabel="market steps", ylabel="reward per agent")
     steps = [row["env_steps"] for row in verdicts]
-    growth = [BPS * row["growth"] for row in verdicts]
+    growth = [IN_BPS * row["growth"] for row in verdicts]
     right.plot(steps, growth, marker="o", ms=3, lw=1.5, label="learner")
     if verdicts and all(row["growth_low"] is not None for row in verdicts):
-        ends = ([BPS * row[key] for row in verdicts] for key in ("growth_low", "growth_high"))
+        ends = ([IN_BPS * row[key] for row in verdicts] for key in ("growth_low", "growth_high"))
         right.fill_between(steps, *ends, alpha=0.2, label="95 %")
-    best = [BPS * row["field"][row["best_opponent"]] for row in verdicts]
+    best = [IN_BPS * row["field"][row["best_opponent"]] for row in verdicts]
     right.plot(steps, best, color="gray", ls="--", lw=1, label="best opponent")
     right.axhline(0, color="black", lw=0.6)
     right.set(title="Validation: growth above cash", xlabel="market steps", ylabel="bps a game")

@@ -1,46 +1,16 @@
-"""Frozen copies of a policy as modules of RLlib: the stock path's way to let a learner meet its former selves.
+"""Makes the weights of RLlib's env runners those of its learners.
 
-RLlib 2.60's own recipe (add_module, then set_state of the learners) leaves random weights in all env runners: what
-add_module hands out and what is handed out next carry the same sequence number, and of two with one number the second
-is dropped. States without a number are always taken.
+RLlib 2.60's own recipe for a frozen copy of a policy (add_module, then set_state of the learners) leaves random weights
+in all env runners: what add_module hands out and what is handed out next carry the same sequence number, and of two
+with one number the second is dropped. States without a number are always taken.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-
-from arena.rl.rllib.tensor_runner import is_trained
-
-Mapping = Callable[..., str]  # (agent id, episode, ...) -> module id
-
-
-def add_snapshot_module(
-    algorithm: Algorithm, source_module_id: str, name: str, policy_mapping_fn: Mapping | None = None
-) -> None:
-    """Add the module `name`: the present weights of another, frozen, on all learners and env runners at once.
-
-    policy_mapping_fn  who plays what from the next episode on; None: as before
-    """
-    trained = [module_id for module_id in algorithm.config.policies if is_trained(algorithm.config, module_id)]
-    source = algorithm.get_module(source_module_id)
-    if source is None or name in algorithm.config.policies:
-        raise ValueError(
-            f"module {name!r} cannot be made of {source_module_id!r}: expected a new name and one of "
-            f"{', '.join(algorithm.config.policies)}"
-        )
-    weights = algorithm.learner_group.get_weights(module_ids=[source_module_id])[source_module_id]
-    algorithm.add_module(
-        name,
-        RLModuleSpec.from_module(source),
-        new_agent_to_module_mapping_fn=policy_mapping_fn,
-        new_should_module_be_updated=trained,
-    )
-    algorithm.learner_group.set_weights({name: weights})
-    force_weights(algorithm, [name])
 
 
 def force_weights(algorithm: Algorithm, module_ids: Collection[str]) -> None:

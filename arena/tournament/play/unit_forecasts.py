@@ -12,7 +12,7 @@ from torch import Tensor
 from arena.data.types import Scenarios
 from arena.forecast.loading import load_forecaster
 from arena.forecast.serving.live import NS_PER_US, LiveFeatures
-from arena.forecast.table import Progress, TableStore, build_tables, content_hash
+from arena.forecast.table import Progress, TableRequest, TableStore, build_tables, content_hash
 from arena.forecast.types import Forecaster
 from arena.monitor import metrics
 
@@ -99,7 +99,7 @@ def loaded(spec: str, load: Callable[[str], Forecaster] | None = None) -> Foreca
 def check_unchanged(fingerprints: Mapping[str, str]) -> None:
     """ValueError unless the forecasters that this process loads are those that the tournament began with."""
     for spec, fingerprint in fingerprints.items():
-        if loaded(spec).fingerprint != fingerprint:
+        if loaded(spec).info.fingerprint != fingerprint:
             raise ValueError(f"forecaster {spec!r} is not the one that the tournament began with; its file has changed")
 
 
@@ -108,13 +108,13 @@ def store_tables(
 ) -> Tensor:
     """The tables of these scenarios [W, T, A, 4] from `rules.folder`, made and put there where it lacks them."""
     assert rules.folder is not None
-    return TableStore(rules.folder).get(forecaster, *table_request(rules, scenarios), progress=progress)
+    return TableStore(rules.folder).get(forecaster, table_request(rules, scenarios), progress)
 
 
-def table_request(rules: ForecastRules, scenarios: Scenarios) -> tuple[Tensor, int, int, Tensor | None]:
-    """Bars, first row, context length and stamps: what arena.forecast.table is asked for."""
+def table_request(rules: ForecastRules, scenarios: Scenarios) -> TableRequest:
+    """What arena.forecast.table is asked for, from the close before the first decision on."""
     stamps = None if scenarios.timestamps is None else scenarios.timestamps * NS_PER_US
-    return scenarios.bars, scenarios.warmup - 1, rules.context_length, stamps
+    return TableRequest(scenarios.bars, scenarios.warmup - 1, rules.context_length, stamps)
 
 
 _recent: dict[str, Tensor] = {}  # tables by content, oldest first
@@ -127,17 +127,16 @@ def _tables(rules: ForecastRules, specs: Sequence[str], scenarios: Scenarios) ->
         metrics.TABLES.record(len(specs), source="folder")
         return [store_tables(rules, forecaster, scenarios) for forecaster in forecasters]
     asked = table_request(rules, scenarios)
-    bars, first, context_length, stamps = asked
-    content = content_hash(f"{first} {context_length}", bars, stamps)
-    by_key = {content + forecaster.fingerprint: forecaster for forecaster in forecasters}
+    content = content_hash(f"{asked.first} {asked.context_length}", asked.bars, asked.stamps)
+    by_key = {content + forecaster.info.fingerprint: forecaster for forecaster in forecasters}
     found = {key: _recent[key] for key in by_key if key in _recent}
     missing = [key for key in by_key if key not in found]
     metrics.TABLES.record(len(found), source="memory")
     metrics.TABLES.record(len(missing), source="made")
     if missing:
-        found |= zip(missing, build_tables([by_key[key] for key in missing], *asked))
+        found |= zip(missing, build_tables([by_key[key] for key in missing], asked))
     for key in missing:
         while len(_recent) >= MAX_TABLES:
             del _recent[next(iter(_recent))]
         _recent[key] = found[key]
-    return [found[content + forecaster.fingerprint] for forecaster in forecasters]
+    return [found[content + forecaster.info.fingerprint] for forecaster in forecasters]

@@ -102,8 +102,8 @@ def _tables(job: Job, server: str) -> dict[str, Array]:
     for spec, fingerprint in job.forecasters.items():
         try:
             remote = RemoteForecaster(spec, server)
-            if remote.fingerprint == fingerprint:
-                tables[spec] = remote.table(*table_request(job.rules.forecast, job.windows)).numpy()
+            if remote.info.fingerprint == fingerprint:
+                tables[spec] = remote.table(table_request(job.rules.forecast, job.windows)).numpy()
         except ServerGone as error:
             _log("the forecast server has gone", error)
             break

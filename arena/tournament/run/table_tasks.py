@@ -50,9 +50,9 @@ def spread_tables(
     say       takes a sentence about what the cluster lacks for the moment
     """
     assert rules.folder is not None
-    store, fingerprint = TableStore(rules.folder), load_forecaster(spec).fingerprint
+    store, fingerprint = TableStore(rules.folder), load_forecaster(spec).info.fingerprint
     asked = {unit: table_request(rules, unit_scenarios(job, unit)) for unit in batches}
-    missing = [unit for unit in batches if store.lacks(fingerprint, *asked[unit])]
+    missing = [unit for unit in batches if store.lacks(fingerprint, asked[unit])]
     progress(sum(len(unit.scenarios) for unit in batches if unit not in missing))
     if not missing:
         return
@@ -62,7 +62,7 @@ def spread_tables(
         cargo = TableCargo(job, parcels, spec, fingerprint, rules)
         submit = runner.submitter(ray, config, lambda asked: "build table", IN_WORKER, cargo)
         for unit, table in runner.results(ray, submit, missing, runner.room_of(ray, config, workers), say):
-            store.put(torch.tensor(table), fingerprint, *asked[unit])
+            store.put(torch.tensor(table), fingerprint, asked[unit])
             progress(len(unit.scenarios))
 
 
@@ -74,7 +74,7 @@ def make_table(references: "Sequence[ObjectRef]", unit: Unit) -> np.ndarray:
     cargo: TableCargo = ray.get(references[0])
     places = places_here(cargo.parcels, ray.get)
     forecaster = loaded(moved_spec(cargo.spec, places))
-    if forecaster.fingerprint != cargo.fingerprint:
+    if forecaster.info.fingerprint != cargo.fingerprint:
         raise ValueError(f"forecaster {cargo.spec!r} is not what it is where the driver runs; was its file changed?")
-    made: Any = build_table(forecaster, *table_request(cargo.rules, unit_scenarios(cargo.job, unit)))
+    made: Any = build_table(forecaster, table_request(cargo.rules, unit_scenarios(cargo.job, unit)))
     return made.numpy()

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from arena.config.tournament import BPS, AgentConfig, TournamentConfig
+from arena.config.tournament import AgentConfig, TournamentConfig
 from arena.errors import UserError
 from arena.market.presets import preset
+from arena.metrics import BPS
 
 Control = Literal["null", "positive", "costs"]
 CHEAT = "oracle"

@@ -95,10 +95,11 @@ def check_forecasters(config: TournamentConfig, specs: Mapping[str, str]) -> dic
             forecaster = forecasters[spec] = loaded(spec)
         except Exception as error:
             raise UserError(f"entrant {name!r}: {_said(error)}") from error
-        longest = forecaster.max_horizon or max(FORECAST_HORIZONS)
-        if length < forecaster.min_context or longest < max(FORECAST_HORIZONS):
+        info = forecaster.info
+        longest = info.max_horizon or max(FORECAST_HORIZONS)
+        if length < info.min_context or longest < max(FORECAST_HORIZONS):
             raise UserError(
-                f"entrant {name!r}: {forecaster.name} needs {forecaster.min_context} bars and forecasts at most "
+                f"entrant {name!r}: {info.name} needs {info.min_context} bars and forecasts at most "
                 f"{longest}, expected to need at most forecast.context_length = {length} and to forecast "
                 f"{max(FORECAST_HORIZONS)}"
             )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from arena.agents.loading import resolve_spec
-from arena.config.tournament import DAYS_PER_YEAR, AgentConfig, TournamentConfig
+from arena.config.tournament import AgentConfig, TournamentConfig
 from arena.data.bars.align import split
 from arena.data.bars.readers import Report, load_bars
 from arena.data.scenarios import disjoint_starts, scenarios
@@ -16,6 +16,7 @@ from arena.data.types import Scenarios
 from arena.errors import UserError
 from arena.forecast.loading import absolute
 from arena.market.presets import preset
+from arena.metrics import BPS, DAYS_PER_YEAR
 from arena.tournament.play.job import Job
 from arena.tournament.play.match import MatchRules
 from arena.tournament.play.unit_forecasts import ForecastRules
@@ -104,7 +105,7 @@ def make_plan(config: TournamentConfig) -> Plan:
             market_units=market_units,
             synthetic=synthetic_params(config) if windows is None else None,
             windows=windows,
-            forecasters={spec: forecaster.fingerprint for spec, forecaster in forecasters.items()},
+            forecasters={spec: forecaster.info.fingerprint for spec, forecaster in forecasters.items()},
         )
     except UserError:
         raise
@@ -146,7 +147,7 @@ def match_rules(config: TournamentConfig, dt: float) -> MatchRules:
         market=market.apply(preset(market.preset, dt), dt),
         seed=config.seed,
         initial_wealth=market.initial_wealth,
-        half_spread=market.half_spread_bps * 1e-4,
+        half_spread=market.half_spread_bps * BPS,
         borrow_rate=market.borrow_rate_per_year * dt / DAYS_PER_YEAR,
         wind_down=market.wind_down,
         allow_cheats=config.tournament.allow_cheats,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from arena.config.tournament import BPS, TournamentConfig
+from arena.config.tournament import TournamentConfig
+from arena.metrics import BPS
 from arena.tournament.leaderboard import StopDecision, StopFinding
 from arena.tournament.schedule.formats import Schedule, newcomer
 from arena.tournament.stats.growth import Floats, score_table
