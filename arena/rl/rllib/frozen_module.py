@@ -6,13 +6,13 @@ is dropped. States without a number are always taken.
 """
 
 from collections.abc import Callable, Collection
-from typing import Any
 
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.env_runner import EnvRunner
 
+from arena.rl.rllib.compat import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from arena.rl.rllib.tensor_runner import is_trained
 
 Mapping = Callable[..., str]  # (agent id, episode, ...) -> module id
@@ -55,7 +55,7 @@ def force_weights(algorithm: Algorithm, module_ids: Collection[str]) -> None:
     )
     weights = ray.put({COMPONENT_RL_MODULE: state[COMPONENT_LEARNER][COMPONENT_RL_MODULE]})
 
-    def take(runner: Any) -> None:
+    def take(runner: EnvRunner) -> None:
         runner.set_state(ray.get(weights))
 
     for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
