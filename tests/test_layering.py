@@ -43,7 +43,7 @@ ORDER = {
         *("sandbox", "examination"),
     ),
     "arena.envs": ("actions", "bounds", "render", "parallel", "single", "rllib", "registration"),
-    "arena.rl": ("types", "rewards", "windows", "league", "market_env", "ppo", "rllib", "app"),
+    "arena.rl": ("records", "types", "rewards", "windows", "league", "market_env", "ppo", "rllib", "app"),
     "arena.tournament": (
         *("types", "leaderboard", "wording", "store", "stats", "schedule", "play", "report", "setup", "results", "run"),
     ),

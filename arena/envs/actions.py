@@ -1,18 +1,19 @@
 """What agents of a single environment hand in, checked and put into one array."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from arena.market.step import HUGE_WEIGHT
 
 
-def stack_actions(actions: Mapping[str, Any], agents: Sequence[str], seats: Mapping[str, int], out: np.ndarray) -> None:
+def stack_actions(
+    actions: Mapping[str, object], agents: Sequence[str], seats: Mapping[str, int], out: np.ndarray
+) -> None:
     """Write the target weights of `agents` into their rows of `out` [N, A].
 
     seats  row of every agent there ever was. Actions of those that have left are ignored, as PettingZoo's wrappers send
-           them; a missing agent or a name that nobody has is an error.
+           them; a missing agent or an unknown name is an error.
     """
     if not agents:
         raise ValueError("no agent is left: the episode has ended or not begun; call reset() first")
@@ -25,7 +26,7 @@ def stack_actions(actions: Mapping[str, Any], agents: Sequence[str], seats: Mapp
         out[seats[agent]] = action if ready else _checked(agent, action, shape)
 
 
-def _check_names(actions: Mapping[str, Any], agents: Sequence[str], seats: Mapping[str, int]) -> None:
+def _check_names(actions: Mapping[str, object], agents: Sequence[str], seats: Mapping[str, int]) -> None:
     missing = [agent for agent in agents if agent not in actions]
     unknown = [str(agent) for agent in actions if agent not in seats]
     if missing or unknown:
@@ -35,8 +36,8 @@ def _check_names(actions: Mapping[str, Any], agents: Sequence[str], seats: Mappi
         )
 
 
-def _checked(agent: str, action: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Any array-like of numbers as an array of `shape` whose finite entries stay finite in float32."""
+def _checked(agent: str, action: object, shape: tuple[int, ...]) -> np.ndarray:
+    """An array-like of numbers as an array of `shape` whose finite entries stay finite in float32."""
     try:
         array = np.asarray(action)
     except ValueError:  # lists of different lengths

@@ -31,6 +31,7 @@ from arena.market.presets import sqrt
 from arena.market.types import LiveForecast, MarketParams, Observation
 from arena.market.vector import VectorMarket
 
+Info = dict[str, Any]  # see ArenaParallelEnv; wrappers of PettingZoo and Gymnasium add to it
 WARMUP = 60  # bars before an episode of the synthetic market, more where more history is shown
 
 
@@ -127,8 +128,8 @@ class ArenaParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
 
     @torch.inference_mode()
     def reset(
-        self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
+        self, seed: int | None = None, options: Mapping[str, int] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Info]]:
         """Begin an episode. Options: {"window": number}; others are left to wrappers."""
         if seed is not None or self._rng is None:
             self._rng, _ = seeding.np_random(seed)
@@ -148,7 +149,7 @@ class ArenaParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     @torch.inference_mode()
     def step(
         self, actions: Mapping[str, np.ndarray]
-    ) -> tuple[dict[str, np.ndarray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+    ) -> tuple[dict[str, np.ndarray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Info]]:
         """One market step; `actions` holds target weights [A] of every agent in `agents`."""
         weights = np.zeros((1, *self._shape), self._dtype)  # 0 for seats that were left: the market winds them down
         stack_actions(actions, self.agents, self._seats, weights[0])
@@ -212,12 +213,12 @@ class ArenaParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         rows = flat[0].numpy().astype(np.float32, "C", copy=False)
         return np.minimum(np.maximum(rows, self._low), self._high)
 
-    def _infos(self, numbers: list[Tensor], shares: Tensor, price: Tensor) -> dict[str, dict[str, Any]]:
+    def _infos(self, numbers: list[Tensor], shares: Tensor, price: Tensor) -> dict[str, Info]:
         """Infos of the agents in `agents`; numbers: cost, penalty, financing, rejected [1, N]."""
         rows = torch.cat([self._market.state.nav, *numbers]).T.tolist()
         filled, paid = shares[0].numpy(), price[0].numpy()
         position = self._market.state.position[0].numpy().copy()  # the market goes on with the original
-        infos: dict[str, dict[str, Any]] = {}
+        infos: dict[str, Info] = {}
         for agent in self.agents:
             seat = self._seats[agent]
             nav, cost, penalty, financing, rejected = rows[seat]

@@ -4,9 +4,12 @@ Letters: T bars shown so far, N agents, A assets.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:  # a market that is not drawn does not wait for matplotlib
+    from matplotlib.figure import Figure
 
 RENDER_MODES = ("human", "ansi", "rgb_array")
 MAX_ASSETS = 8  # shown: more lines or columns cannot be told apart
@@ -43,7 +46,7 @@ def ansi(agents: Sequence[str], frames: Sequence[Frame], title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(figure: Any, agents: Sequence[str], frames: Sequence[Frame], title: str) -> None:
+def draw(figure: "Figure", agents: Sequence[str], frames: Sequence[Frame], title: str) -> None:
     """Three panels on a matplotlib figure.
 
     Displayed prices over their reference (dotted), weights of all agents now, nav of all agents.

@@ -20,7 +20,7 @@ from arena.market.presets import preset
 
 
 class ArenaRllibEnv(ParallelPettingZooEnv):
-    """ParallelPettingZooEnv whose agents keep one order in every process, and whose episodes end when nobody is left.
+    """ParallelPettingZooEnv whose agents keep one order in every process, and whose episodes end when no agent is left.
 
     reach, speed  None: actions are target weights, as in ArenaParallelEnv. Numbers: actions are unbounded u [A], of
                   which arena.agents.policies.policy.target_weights makes weights, as in the tensor path
@@ -35,8 +35,8 @@ class ArenaRllibEnv(ParallelPettingZooEnv):
         self._reach, self._speed, self._reward_scale = reach, speed, reward_scale
         self.agents = list(env.possible_agents)
         self.possible_agents = list(env.possible_agents)
-        self.observation_spaces: dict[str, Space[Any]] = {agent: env.observation_space(agent) for agent in self.agents}
-        self.action_spaces: dict[str, Space[Any]] = {
+        self.observation_spaces: dict[str, Space] = {agent: env.observation_space(agent) for agent in self.agents}
+        self.action_spaces: dict[str, Space] = {
             agent: self._action_space(env.action_space(agent)) for agent in self.agents
         }
         self.observation_space = Dict(list(self.observation_spaces.items()))  # a mapping would be sorted
@@ -58,7 +58,7 @@ class ArenaRllibEnv(ParallelPettingZooEnv):
         """Target weights [A] by agent."""
         agents = list(actions)
         u = torch.from_numpy(np.stack([actions[agent] for agent in agents]))
-        held = u  # not looked at if nobody is held back by what is held
+        held = u  # not read at speed 1
         if self._speed != 1.0:
             held = self.par_env.observe().weight[0, [self.agents.index(agent) for agent in agents]]
         return dict(zip(agents, target_weights(u, held, reach, self._speed).numpy()))

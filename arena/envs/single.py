@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arena.agents.registry import make_agent
 from arena.agents.types import Agent
-from arena.envs.parallel import ArenaParallelEnv
+from arena.envs.parallel import ArenaParallelEnv, Info
 from arena.market.observation import own_view
 from arena.market.types import LiveForecast
 
@@ -57,9 +57,7 @@ class ArenaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.observation_space = self._env.observation_space(self._name)
         self.action_space = self._env.action_space(self._name)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, Info]:
         """Begin an episode; seed and options as in ArenaParallelEnv.reset."""
         super().reset(seed=seed)
         self._generator.manual_seed(int(self.np_random.integers(2**32)))
@@ -68,7 +66,7 @@ class ArenaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         obs, infos = self._env.reset(seed, options)
         return obs[self._name], infos[self._name]
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, Info]:
         """One market step with target weights [A] of the learner."""
         if self._name not in self._env.agents:
             raise ValueError("the episode has ended or not begun; call reset() first")

@@ -16,7 +16,7 @@ class EnvStep(NamedTuple):
     terminated: Tensor  # [B, N] bool, nothing follows: the value beyond is 0
     truncated: Tensor  # [B, N] bool, cut off: the value beyond is that of `final_obs`
     final_obs: Tensor  # [B, N, F] before a reset; the very object `obs` in steps in which nothing was reset
-    alive: Tensor  # [B, N] bool, False where `obs` is nobody's: who is ruined waits for the end of its market's episode
+    alive: Tensor  # [B, N] bool, False for ruined seats until the episode of their market ends; ignore their `obs`
 
 
 class TensorEnv(Protocol):

@@ -49,9 +49,9 @@ def test_a_policy_that_holds_nothing_grows_as_cash_and_trails_the_best(tmp_path)
     evaluation = EvaluationConfig(scenarios=60)
     config = evaluation_tournament(evaluation, ENV, 64, seed=0)
     config = config.model_copy(update={"agents": SCRIPTED_FIELD[:3]})
-    verdict = evaluate(config, f"policy:{tmp_path / 'idle.pt'}")
-    assert verdict.growth.value == pytest.approx(0, abs=1e-12)
-    assert set(verdict.field) == {"cash", "buy_and_hold", "equal_weight"}
-    assert verdict.lead.value == pytest.approx(-verdict.field[verdict.best].value)
-    assert verdict.lead.low <= verdict.lead.value <= verdict.lead.high
-    assert verdict.as_dict()["best_opponent"] == verdict.best
+    result = evaluate(config, f"policy:{tmp_path / 'idle.pt'}")
+    assert result.growth.value == pytest.approx(0, abs=1e-12)
+    assert set(result.field) == {"cash", "buy_and_hold", "equal_weight"}
+    assert result.lead.value == pytest.approx(-result.field[result.best].value)
+    assert result.lead.low <= result.lead.value <= result.lead.high
+    assert result.as_dict()["best_opponent"] == result.best

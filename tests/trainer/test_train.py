@@ -19,7 +19,7 @@ from arena.cli import main
 from arena.errors import IncompleteTraining, UserError
 from arena.rl.app.config import EvaluationConfig, load_train_config
 from arena.rl.app.evaluation import evaluate, evaluation_tournament
-from arena.rl.app.loop import algorithm_config, lacking_room
+from arena.rl.app.loop import algorithm_config, resource_shortage
 from arena.rl.app.record import EVALUATIONS, PROGRESS, Record, read_rows
 from arena.rl.app.run import load_training
 from arena.rl.app.train import resume_training
@@ -249,6 +249,6 @@ def test_what_would_be_waited_for_in_silence_is_said(monkeypatch, runners, learn
     """The process that drives asks Ray for nothing."""
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     flags = ["--env_runners.num_env_runners", str(runners), "--learners.num_learners", str(learners)]
-    said = lacking_room(algorithm_config(load_train_config(SMOKE, flags)))
+    said = resource_shortage(algorithm_config(load_train_config(SMOKE, flags)))
     assert said.startswith(f"env runners and learners ask for {asked} CPU and Ray has 2: waiting") == bool(asked)
     assert bool(said) == bool(asked)

@@ -14,7 +14,7 @@ from arena.rl.app.run import TrainingRun, load_training
 FIELD = {"cash": 0.0, "momentum": 0.001}
 
 
-def verdict(iteration, growth):
+def evaluation(iteration, growth):
     interval = {"growth_low": growth - 0.01, "growth_high": growth + 0.01, "lead_low": -0.1, "lead_high": 0.1}
     named = {"best_opponent": "momentum", "lead": growth - 0.001, "seconds": 1.0, "field": FIELD}
     return {"iteration": iteration, "env_steps": 10 * iteration, "growth": growth, **interval, **named}
@@ -30,8 +30,8 @@ def folder(tmp_path):
     (tmp_path / "config.yaml").write_text("run: {iterations: 9}\nalgorithm: TensorPPO\n")
     rows = [{"iteration": i, "env_steps": 10 * i, "episode_return": None if i == 1 else 0.1 * i} for i in (1, 2, 3)]
     (tmp_path / "progress.jsonl").write_text(lines(rows) + '{"iteration": 4, "env_')
-    verdicts = [{**verdict(i, growth), "lead_low": None} for i, growth in ((1, 0.002), (3, -0.001))]
-    (tmp_path / "evaluations.jsonl").write_text(lines(verdicts))
+    evaluations = [{**evaluation(i, growth), "lead_low": None} for i, growth in ((1, 0.002), (3, -0.001))]
+    (tmp_path / "evaluations.jsonl").write_text(lines(evaluations))
     return tmp_path
 
 

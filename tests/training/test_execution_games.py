@@ -17,8 +17,8 @@ from tools.verify.physics.games import Game, price_risk
 from tools.verify.physics.replay import bare_rules, flat_quotes, half_life
 
 # With discount 1 and lambda 1 advantages are right although the value cannot see what was sold so far.
-TRAINING = {"gamma": 1.0, "lambda_": 1.0, "num_epochs": 4, "minibatch_size": 4096}
-ITERATIONS = 60
+TRAINING = {"gamma": 1.0, "lambda_": 1.0, "num_epochs": 4, "minibatch_size": 2048}
+ITERATIONS = 50
 NEAR = 0.02  # of the optimum
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -49,7 +49,7 @@ def seller_and_predator() -> tuple[Game, list[float]]:
 def learn(build: Callable, game: Game, sizes: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
     """Schedules [n, K] before and after training."""
     num_trades = len(game.risk)
-    env = ExecutionEnv(game, torch.tensor(sizes, dtype=torch.float64), num_trades, num_markets=512)
+    env = ExecutionEnv(game, torch.tensor(sizes, dtype=torch.float64), num_trades, num_markets=256)
     algorithm = build(probe_config(env, num_steps=num_trades - 1, width=32, iterations=ITERATIONS, **TRAINING))
     before = env.schedules(learner_network(algorithm))
     for _ in range(ITERATIONS):

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from arena.errors import IncompleteTraining, UserError
 from arena.rl.app.config import load_train_config
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
+if TYPE_CHECKING:  # what it imports takes a second, and a mistake in the config is to be reported at once
     from arena.rl.app.run import TrainingRun
 
 FAILED, INTERRUPTED = 1, 130  # exit codes
@@ -35,8 +35,6 @@ def train(arguments: Sequence[str], command: str) -> int:
     options, flags = parser.parse_known_args(list(arguments))
     if (options.config is None) == (options.resume is None):
         raise UserError("give either --config FILE, such as --config tensor_ppo, or --resume RUN")
-
-    from rich.console import Console
 
     from arena.rl.app.session import run_training
     from arena.rl.app.train import check_unchanged, config_file
@@ -62,7 +60,7 @@ def train(arguments: Sequence[str], command: str) -> int:
     return _farewell(console, run)
 
 
-def _farewell(console: "Console", run: "TrainingRun") -> int:
+def _farewell(console: Console, run: "TrainingRun") -> int:
     """Say where the results are and how to continue; returns the exit code."""
     if run.trials is not None:
         return INTERRUPTED if run.interrupted else 0

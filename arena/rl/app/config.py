@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Self
 
 import yaml
 from pydantic import ConfigDict, Field, model_validator
@@ -17,7 +17,9 @@ from arena.config.fields import Address, Count, Name, Number, Section, refusal
 from arena.config.files import read_sections, read_value, validated
 from arena.config.names import config_path
 from arena.errors import UserError
+from arena.rl.records import Fields
 
+Change = tuple[list[str], object]  # keys and value of a field to set
 ENDS = ("iterations", "env_steps", "minutes")  # of a training; what comes first ends it
 
 
@@ -82,7 +84,7 @@ class TrainConfig(Section):
         return self
 
     @property
-    def sections(self) -> dict[str, Any]:
+    def sections(self) -> Fields:
         """What make_rllib_config reads, and `tune`."""
         return dict(self.model_extra or {})
 
@@ -96,9 +98,7 @@ def load_train_config(name_or_path: str | Path, flags: Sequence[str]) -> TrainCo
     return _made(content, changes, *origin)
 
 
-def make_train_config(
-    config: str | Path | Mapping[str, Any] | TrainConfig, changes: Mapping[str, Any] = MappingProxyType({})
-) -> TrainConfig:
+def make_train_config(config: str | Path | Fields | TrainConfig, changes: Fields = MappingProxyType({})) -> TrainConfig:
     """The config that a caller means; UserError names the file or the field that cannot be used.
 
     config   name of a shipped config, path of a file, the sections as nested mappings, or a finished config
@@ -119,9 +119,9 @@ def make_train_config(
     return _made(content, _places(changes), f"{origin} with the arguments of the call")
 
 
-def _places(changes: Mapping[str, Any]) -> list[tuple[list[str], Any]]:
+def _places(changes: Fields) -> list[Change]:
     """(keys, value) of each field to set."""
-    found: list[tuple[list[str], Any]] = []
+    found: list[Change] = []
     for name, value in changes.items():
         if "." not in name and isinstance(value, Mapping):
             found += [([name, field], deepcopy(inner)) for field, inner in value.items()]
@@ -131,12 +131,13 @@ def _places(changes: Mapping[str, Any]) -> list[tuple[list[str], Any]]:
 
 
 def _made(
-    content: dict[str, Any], changes: Sequence[tuple[list[str], Any]], origin: str, root: yaml.Node | None = None
+    content: dict[str, object], changes: Sequence[Change], origin: str, root: yaml.Node | None = None
 ) -> TrainConfig:
     """The config of these sections with the changes. An end that is asked for takes the place of the file's ends."""
     ends = [["run", name] for name in ENDS]
-    if any(place in ends for place, _ in changes) and isinstance(content.get("run"), dict):
-        content["run"] = {name: value for name, value in content["run"].items() if name not in ENDS}
+    run = content.get("run")
+    if any(place in ends for place, _ in changes) and isinstance(run, dict):
+        content["run"] = {name: value for name, value in run.items() if name not in ENDS}
     for place, value in changes:
         _put(content, place, value)
     config = validated(TrainConfig, content, origin, root)
@@ -150,7 +151,7 @@ def _made(
     return config.model_copy(update={"run": config.run.model_copy(update={"evaluation": evaluation})})
 
 
-def parse_flags(flags: Sequence[str]) -> list[tuple[list[str], Any]]:
+def parse_flags(flags: Sequence[str]) -> list[Change]:
     """(keys, value) of each `--a.b value` or `--a.b=value`."""
     found, rest = [], list(flags)
     while rest:
@@ -168,7 +169,7 @@ def parse_flags(flags: Sequence[str]) -> list[tuple[list[str], Any]]:
     return found
 
 
-def _put(content: dict[str, Any], place: list[str], value: Any) -> None:
+def _put(content: dict[str, object], place: list[str], value: object) -> None:
     """Set a value, and make the sections on the way to it."""
     *sections, field = place
     for section in sections:

@@ -1,22 +1,19 @@
 """The picture of a training: what an episode returned, and what validation said, over market steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure  # not pyplot, which would choose a window system for the whole process
 
 from arena.metrics import IN_BPS
 from arena.rl.app.record import EVALUATIONS, PROGRESS, read_rows
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from arena.rl.records import Row
 
 SIZE = (11, 4)  # inches
 
 
 def write_curve(run: Path) -> Path:
     """RUN/plots/learning.png of the run's records."""
-    from matplotlib.figure import Figure  # not pyplot, which would choose a window system for the whole process
-
     figure = Figure(figsize=SIZE, layout="constrained")
     draw_curve(figure, read_rows(run / PROGRESS), read_rows(run / EVALUATIONS))
     path = run / "plots" / "learning.png"
@@ -25,19 +22,19 @@ def write_curve(run: Path) -> Path:
     return path
 
 
-def draw_curve(figure: "Figure", progress: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapping[str, Any]]) -> None:
+def draw_curve(figure: Figure, progress: Sequence[Row], evaluations: Sequence[Row]) -> None:
     """Two panels: return of an episode in training, growth on validation scenarios; x axes in market steps."""
     progress = [row for row in progress if row["episode_return"] is not None]
     left, right = figure.subplots(1, 2)
     left.plot([row["env_steps"] for row in progress], [row["episode_return"] for row in progress], lw=1.5)
     left.set(title="Training: return of an episode", xlabel="market steps", ylabel="reward per agent")
-    steps = [row["env_steps"] for row in verdicts]
-    growth = [IN_BPS * row["growth"] for row in verdicts]
+    steps = [row["env_steps"] for row in evaluations]
+    growth = [IN_BPS * row["growth"] for row in evaluations]
     right.plot(steps, growth, marker="o", ms=3, lw=1.5, label="learner")
-    if verdicts and all(row["growth_low"] is not None for row in verdicts):
-        ends = ([IN_BPS * row[key] for row in verdicts] for key in ("growth_low", "growth_high"))
+    if evaluations and all(row["growth_low"] is not None for row in evaluations):
+        ends = ([IN_BPS * row[key] for row in evaluations] for key in ("growth_low", "growth_high"))
         right.fill_between(steps, *ends, alpha=0.2, label="95 %")
-    best = [IN_BPS * row["field"][row["best_opponent"]] for row in verdicts]
+    best = [IN_BPS * row["field"][row["best_opponent"]] for row in evaluations]
     right.plot(steps, best, color="gray", ls="--", lw=1, label="best opponent")
     right.axhline(0, color="black", lw=0.6)
     right.set(title="Validation: growth above cash", xlabel="market steps", ylabel="bps a game")

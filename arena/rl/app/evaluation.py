@@ -1,8 +1,7 @@
 """What a trained policy is worth: a tournament against the field on validation scenarios, played in this process."""
 
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -11,6 +10,7 @@ from arena.config.tournament import SCRIPTED_FIELD, AgentConfig, DataConfig, Mar
 from arena.data.synthetic.params import SyntheticParams
 from arena.errors import UserError
 from arena.rl.app.config import EvaluationConfig
+from arena.rl.records import Fields, Row
 from arena.tournament.play.job import play_unit
 from arena.tournament.setup.plan import make_plan, resolve_paths
 from arena.tournament.stats.growth import Estimate, growth_estimates, score_table
@@ -19,7 +19,7 @@ from arena.tournament.stats.paired_tests import paired_differences
 LEARNER = "learner"  # the policy's name in the tournament
 
 
-class Verdict(NamedTuple):
+class EvaluationResult(NamedTuple):
     """Growth is log growth above cash, a fraction; luck is taken out where the price process is known."""
 
     growth: Estimate  # of the policy
@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
         """Who is best of the others."""
         return next(iter(self.field))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Row:
         """JSON-ready."""
         field = {name: estimate.value for name, estimate in self.field.items()}
         return {
@@ -44,9 +44,7 @@ class Verdict(NamedTuple):
         }
 
 
-def evaluation_tournament(
-    evaluation: EvaluationConfig, env_config: Mapping[str, Any], warmup: int, seed: int
-) -> TournamentConfig:
+def evaluation_tournament(evaluation: EvaluationConfig, env_config: Fields, warmup: int, seed: int) -> TournamentConfig:
     """The tournament that evaluates: the given one, or the scripted field in the market that is trained in."""
     if evaluation.tournament is not None:
         config = resolve_paths(read_config(evaluation.tournament))
@@ -64,7 +62,7 @@ def evaluation_tournament(
     return config.model_copy(update={"data": data, "tournament": schedule, "seed": seed})
 
 
-def training_data(env_config: Mapping[str, Any], warmup: int) -> DataConfig:
+def training_data(env_config: Fields, warmup: int) -> DataConfig:
     """The data of an env_config as the tournament says it; the field may need more warm-up than the training."""
     warmup = max(warmup, DataConfig().warmup)
     if "bars" in env_config:
@@ -82,7 +80,7 @@ def training_data(env_config: Mapping[str, Any], warmup: int) -> DataConfig:
     )
 
 
-def evaluate(config: TournamentConfig, spec: str) -> Verdict:
+def evaluate(config: TournamentConfig, spec: str) -> EvaluationResult:
     """Play the whole tournament with one more entrant, the policy of this spec."""
     start = time.monotonic()
     plan = make_plan(config.model_copy(update={"agents": (*config.agents, AgentConfig(agent=spec, name=LEARNER))}))
@@ -92,4 +90,4 @@ def evaluate(config: TournamentConfig, spec: str) -> Verdict:
     growth = estimates.pop(LEARNER)
     (lead,) = paired_differences(score_table(results, column), [(LEARNER, next(iter(estimates)))], plan.kind)
     lead_over_best = Estimate(lead.growth, lead.growth_low, lead.growth_high)
-    return Verdict(growth, estimates, lead_over_best, time.monotonic() - start)
+    return EvaluationResult(growth, estimates, lead_over_best, time.monotonic() - start)

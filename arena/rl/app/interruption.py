@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 
 @contextmanager
@@ -17,7 +16,7 @@ def stop_requests(on_request: Callable[[], None]) -> Iterator[None]:
         yield
         return
 
-    def request(*signal_and_frame: Any) -> None:
+    def request(*signal_and_frame: object) -> None:
         signal.signal(signal.SIGINT, handler)
         on_request()
 

@@ -6,19 +6,20 @@ numbers = league_step(algorithm, league, iteration, env_steps, rate)       # aft
 """
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from arena.agents.loading import resolve_spec
-from arena.agents.policies.network import AssetPolicy, MlpPolicy
+from arena.agents.policies.network import AssetPolicy
 from arena.rl.league.league import League, LeagueParams, Member, Rate
 from arena.rl.league.outcomes import LEARNER
 from arena.rl.rllib.algorithm import TensorPPO, TensorPPOConfig
 from arena.rl.rllib.export import export_policy
 from arena.rl.rllib.frozen_module import force_weights
+from arena.rl.rllib.learner import TensorPPOLearner
 from arena.rl.rllib.registration import policy_manifest
+from arena.rl.rllib.rl_module import Network
 
 MAIN = "shared"  # module id of the learner
 
@@ -44,7 +45,7 @@ def seat_league(config: TensorPPOConfig, params: LeagueParams) -> TensorPPOConfi
     return config.multi_agent(policies=[MAIN, *exploiters], policy_mapping_fn=mapping)
 
 
-def seat_module(agent_id: str, episode: Any, *, num_main: int, **kwargs: Any) -> str:
+def seat_module(agent_id: str, episode: object, *, num_main: int, **kwargs: object) -> str:
     """Module of an agent trader_<seat>."""
     seat = int(agent_id.rpartition("_")[2])
     return MAIN if seat < num_main else f"exploiter_{seat - num_main}"
@@ -78,7 +79,7 @@ def league_step(
     return numbers
 
 
-def trained_network(algorithm: TensorPPO, module_id: str = MAIN) -> MlpPolicy | AssetPolicy:
+def trained_network(algorithm: TensorPPO, module_id: str = MAIN) -> Network:
     """A copy of the learners' network, critic included, on the CPU."""
     module = algorithm.get_module(module_id)
     spec = RLModuleSpec.from_module(module)
@@ -114,8 +115,8 @@ def _restart_exploiters(algorithm: TensorPPO, league: League) -> int:
     return len(done)
 
 
-def _copy_learner(learner: Any, module_ids: list[str]) -> None:
-    """In a learner: weights of the main module, and an optimiser without a past."""
+def _copy_learner(learner: TensorPPOLearner, module_ids: list[str]) -> None:
+    """In a learner: weights of the main module, and an optimizer without a past."""
     weights = learner.module[MAIN].unwrapped().state_dict()
     for module_id in module_ids:
         learner.module[module_id].unwrapped().load_state_dict(weights)

@@ -1,13 +1,16 @@
 """Trains an algorithm of RLlib: iterations, league, evaluations, checkpoints, until it is time to stop."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import ray
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
 from arena.cluster.joining import CLIENT, LOCAL, join
@@ -19,16 +22,20 @@ from arena.monitor.dashboard import dashboard_line
 from arena.rl.app import checkpoints
 from arena.rl.app.checkpoints import POLICY, TrainingState
 from arena.rl.app.config import LeagueConfig, TrainConfig
-from arena.rl.app.evaluation import Verdict, evaluate, evaluation_tournament
+from arena.rl.app.evaluation import EvaluationResult, evaluate, evaluation_tournament
 from arena.rl.app.files import named_files
 from arena.rl.app.interruption import stop_requests
+from arena.rl.app.league_driver import league_step, push, seat_league, trained_network
 from arena.rl.app.record import Record
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm import Algorithm
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-    from arena.rl.league.league import League
+from arena.rl.league.league import League, LeagueParams
+from arena.rl.records import Fields, Row
+from arena.rl.rllib.algorithm import TensorPPOConfig
+from arena.rl.rllib.config_file import make_rllib_config
+from arena.rl.rllib.export import export_policy
+from arena.rl.rllib.frozen_module import force_weights
+from arena.rl.rllib.registration import STOCK_ENV, WARMUP, policy_manifest
+from arena.rl.rllib.rl_module import ArenaRLModule
+from arena.tournament.stats.ratings import rate_players
 
 SESSION_SEEDS = 9973  # apart: a session that goes on draws other markets than those it has trained on
 MODULE = "shared"  # whose policy is evaluated and exported
@@ -54,7 +61,7 @@ class Training:
         self.state = TrainingState()
         if resume:
             self._checkpoint, self.state = checkpoints.last(run)
-        self.verdict: Verdict | None = None
+        self.last_evaluation: EvaluationResult | None = None
 
     def train(self) -> TrainingState:
         """Until the end that `run` gives, or Ctrl-C; the state that was saved last."""
@@ -69,7 +76,7 @@ class Training:
             algorithm, league, tournament = self._build()
             try:
                 begun, cpu_begun = time.monotonic() - self.state.seconds, time.process_time() - self.state.cpu_seconds
-                while not self._over(self.state):
+                while not self._has_ended(self.state):
                     start, before = time.monotonic(), self.state.env_steps
                     result = algorithm.train()
                     row = self._row(algorithm, result, league)
@@ -84,7 +91,7 @@ class Training:
                     log.iteration(row)
                     metrics.TRAINED_STEPS.record(row["env_steps"] - before)
                     metrics.EPISODE_RETURN.record(row["episode_return"])
-                    self._look(algorithm, tournament, log)
+                    self._evaluate_and_save(algorithm, tournament, log)
                     self.state = replace(
                         self.state, seconds=time.monotonic() - begun, cpu_seconds=time.process_time() - cpu_begun
                     )
@@ -94,32 +101,25 @@ class Training:
                 algorithm.stop()
         return self.state
 
-    def _build(self) -> tuple["Algorithm", "League | None", TournamentConfig]:
+    def _build(self) -> tuple[Algorithm, League | None, TournamentConfig]:
         """The algorithm where it stood, its league, and the tournament that evaluates it."""
-        import torch
-
-        from arena.rl.rllib.frozen_module import force_weights
-        from arena.rl.rllib.registration import WARMUP
-
         settings = self.config.run
         torch.manual_seed(settings.seed)
         config = algorithm_config(self.config, self.state.iteration)
         warmup = config.env_config.get("warmup", WARMUP)
         tournament = evaluation_tournament(settings.evaluation, config.env_config, warmup, settings.seed)
-        if lack := lacking_room(config):
-            self.console.print(lack, style="yellow", markup=False)
+        if shortage := resource_shortage(config):
+            self.console.print(shortage, style="yellow", markup=False)
         algorithm = config.build_algo()
         if self._checkpoint is not None:
             algorithm.restore_from_path(str(self._checkpoint.resolve()))
             force_weights(algorithm, list(algorithm.config.policies))
         league = open_league(self.config.league, self.run)
         if league is not None:
-            from arena.rl.app.league_driver import push
-
             push(algorithm, league)
         return algorithm, league, tournament
 
-    def _over(self, state: TrainingState) -> bool:
+    def _has_ended(self, state: TrainingState) -> bool:
         run = self.config.run
         return (
             (run.iterations is not None and state.iteration >= run.iterations)
@@ -128,7 +128,7 @@ class Training:
             or (run.patience is not None and state.stale_evaluations >= run.patience)
         )
 
-    def _row(self, algorithm: "Algorithm", result: Mapping[str, Any], league: "League | None") -> dict[str, Any]:
+    def _row(self, algorithm: Algorithm, result: Fields, league: League | None) -> Row:
         """Numbers of an iteration."""
         iteration, sampled = self.state.iteration + 1, result.get("env_runners", {})
         row = {
@@ -142,17 +142,14 @@ class Training:
             prefix = "" if module_id == MODULE else f"{module_id}/"
             row |= {prefix + name: float(found[key]) for key, name in LEARNED.items() if key in found}
         if league is not None:
-            from arena.rl.app.league_driver import league_step
-            from arena.tournament.stats.ratings import rate_players
-
             numbers = league_step(algorithm, league, iteration, row["env_steps"], rate_players)
             row |= {f"league/{name}": value for name, value in numbers.items()}
         return row
 
-    def _look(self, algorithm: "Algorithm", tournament: TournamentConfig, log: Record) -> None:
+    def _evaluate_and_save(self, algorithm: Algorithm, tournament: TournamentConfig, log: Record) -> None:
         """Evaluate and save when due; the last time always."""
         run, iteration = self.config.run, self.state.iteration
-        ends = self._over(self.state) or self.interrupted
+        ends = self._has_ended(self.state) or self.interrupted
         every = run.evaluation.every
         is_evaluated = ends or (every > 0 and iteration % every == 0)
         if not (is_evaluated or iteration % run.checkpoint_every == 0):
@@ -160,22 +157,22 @@ class Training:
         checkpoint = self._save(algorithm)
         if not is_evaluated:
             return
-        verdict = self.verdict = evaluate(tournament, entrant(checkpoint))
+        found = self.last_evaluation = evaluate(tournament, entrant(checkpoint))
         best = self.state.best_growth
-        is_best = best is None or verdict.growth.value > best
+        is_best = best is None or found.growth.value > best
         if is_best:
-            growth = verdict.growth.value
+            growth = found.growth.value
             self.state = replace(self.state, best_growth=growth, best_iteration=iteration, stale_evaluations=0)
         else:
             self.state = replace(self.state, stale_evaluations=self.state.stale_evaluations + 1)
-        log.evaluation(iteration, self.state.env_steps, verdict, is_best)
-        metrics.GROWTH.record(verdict.growth.value)
-        metrics.LEAD.record(verdict.lead.value)
+        log.evaluation(iteration, self.state.env_steps, found, is_best)
+        metrics.GROWTH.record(found.growth.value)
+        metrics.LEAD.record(found.lead.value)
         checkpoints.write_state(checkpoint, self.state)
         if is_best:
             checkpoints.keep_as_best(self.run, checkpoint)
 
-    def _save(self, algorithm: "Algorithm") -> Path:
+    def _save(self, algorithm: Algorithm) -> Path:
         return checkpoints.save(self.run, self.state, partial(write_checkpoint, algorithm, self._command))
 
     def _stop(self) -> None:
@@ -186,8 +183,6 @@ class Training:
 @contextmanager
 def _num_threads(number: int | None) -> Iterator[None]:
     """Of torch in this process inside the block; None: as they are."""
-    import torch
-
     if number is None:
         yield
         return
@@ -199,26 +194,19 @@ def _num_threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def algorithm_config(config: TrainConfig, session: int = 0) -> "AlgorithmConfig":
+def algorithm_config(config: TrainConfig, session: int = 0) -> AlgorithmConfig:
     """RLlib's config with seed and league; ValueError says what cannot be used. session: iterations made before."""
-    from arena.rl.rllib.config_file import make_rllib_config
-
     made = make_rllib_config(config.sections)
     made.debugging(seed=(config.run.seed + SESSION_SEEDS * session) % 2**31)
     if config.league is not None:
-        from arena.rl.app.league_driver import seat_league
-        from arena.rl.rllib.algorithm import TensorPPOConfig
-
         if not isinstance(made, TensorPPOConfig):
             raise ValueError("a league needs algorithm: TensorPPO")
         seat_league(made, league_params(config.league))
     return made
 
 
-def lacking_room(config: "AlgorithmConfig") -> str:
+def resource_shortage(config: AlgorithmConfig) -> str:
     """What runners and learners ask for beyond all that Ray has now, for which they would wait in silence."""
-    import ray
-
     # The first bundle is of the main process, which is this one and asks Ray for nothing.
     bundles = config.algo_class.default_resource_request(config.to_dict()).bundles[1:]
     has = ray.cluster_resources()
@@ -232,29 +220,20 @@ def lacking_room(config: "AlgorithmConfig") -> str:
     return ""
 
 
-def league_params(config: LeagueConfig) -> Any:
+def league_params(config: LeagueConfig) -> LeagueParams:
     """LeagueParams of what the file says."""
-    from arena.rl.league.league import LeagueParams
-
     return LeagueParams(**config.model_dump(exclude_none=True))
 
 
-def open_league(config: LeagueConfig | None, run: Path) -> "League | None":
+def open_league(config: LeagueConfig | None, run: Path) -> League | None:
     """The league of a run, with what it holds already."""
     if config is None:
         return None
-    from arena.rl.league.league import League
-
     return League.open(league_params(config), run / "league")
 
 
-def write_checkpoint(algorithm: "Algorithm", command: str, folder: Path) -> None:
+def write_checkpoint(algorithm: Algorithm, command: str, folder: Path) -> None:
     """RLlib's checkpoint, and the policy as an entrant's file where its network is ours."""
-    from arena.rl.app.league_driver import trained_network
-    from arena.rl.rllib.export import export_policy
-    from arena.rl.rllib.registration import STOCK_ENV, policy_manifest
-    from arena.rl.rllib.rl_module import ArenaRLModule
-
     algorithm.save_to_path(str(folder.resolve()))
     context, module = algorithm.config.env_config, algorithm.get_module(MODULE)
     if not isinstance(module, ArenaRLModule) or (algorithm.config.env == STOCK_ENV and "reach" not in context):
@@ -276,8 +255,6 @@ def entrant(checkpoint: Path) -> str:
 @contextmanager
 def started_ray(config: TrainConfig) -> Iterator[None]:
     """A Ray of our own, or the cluster of `address`; a Ray that runs already in this process is used as it is."""
-    import ray
-
     settings = config.run
     if ray.is_initialized():
         yield
@@ -297,7 +274,7 @@ def started_ray(config: TrainConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def _mean_return(sampled: Mapping[str, Any]) -> float:
+def _mean_return(sampled: Fields) -> float:
     """Of an agent's episode; NaN while none has ended."""
     of_agents = sampled.get("agent_episode_returns_mean", {})
     values = [float(value) for value in of_agents.values()]

@@ -2,15 +2,15 @@
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from arena.rl.app.evaluation import Verdict
+from arena.rl.app.evaluation import EvaluationResult
+from arena.rl.records import Row
+from arena.tournament.stats.growth import Estimate
 from arena.tournament.wording import bps, half_width
 
 PROGRESS, EVALUATIONS, TENSORBOARD = "progress.jsonl", "evaluations.jsonl", "tensorboard"
@@ -28,43 +28,43 @@ class Record:
             (run / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
         self._board = SummaryWriter(str(run / TENSORBOARD), purge_step=iteration + 1 if iteration else None)
         self._live = Live(console=console, refresh_per_second=2, transient=True)
-        self._verdict = ""
+        self._validation = ""
 
     def __enter__(self) -> "Record":
         self._live.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._live.__exit__(*error)
+    def __exit__(self, *error: object) -> None:
+        self._live.__exit__(None, None, None)
         self._board.close()
 
-    def iteration(self, row: Mapping[str, Any]) -> None:
+    def iteration(self, row: Row) -> None:
         """Numbers of an iteration; `iteration` and `env_steps` among them."""
         self._write(PROGRESS, row)
         for name, value in row.items():
             if isinstance(value, int | float) and not math.isnan(value):
                 self._board.add_scalar(name if "/" in name else f"train/{name}", value, row["env_steps"])
-        self._live.update(Text(f"{iteration_line(row)}{self._verdict}", style="dim"))
+        self._live.update(Text(f"{iteration_line(row)}{self._validation}", style="dim"))
 
-    def evaluation(self, iteration: int, env_steps: int, verdict: Verdict, is_best: bool) -> None:
-        """A verdict."""
-        self._write(EVALUATIONS, {"iteration": iteration, "env_steps": env_steps, **verdict.as_dict()})
-        self._board.add_scalar("validation/growth", verdict.growth.value, env_steps)
-        self._board.add_scalar("validation/lead", verdict.lead.value, env_steps)
-        for name, estimate in verdict.field.items():
+    def evaluation(self, iteration: int, env_steps: int, result: EvaluationResult, is_best: bool) -> None:
+        """What an evaluation found."""
+        self._write(EVALUATIONS, {"iteration": iteration, "env_steps": env_steps, **result.as_dict()})
+        self._board.add_scalar("validation/growth", result.growth.value, env_steps)
+        self._board.add_scalar("validation/lead", result.lead.value, env_steps)
+        for name, estimate in result.field.items():
             self._board.add_scalar(f"validation/field/{name}", estimate.value, env_steps)
-        self._verdict = f"   validation {said(verdict)}"
+        self._validation = f"   validation {growth_and_lead(result)}"
         mark = "  best so far" if is_best else ""
-        line = f"iteration {iteration:5d}  {env_steps:12,d} steps  validation {said(verdict)}{mark}"
+        line = f"iteration {iteration:5d}  {env_steps:12,d} steps  validation {growth_and_lead(result)}{mark}"
         self._console.print(line, markup=False, highlight=False)
 
-    def _write(self, name: str, row: Mapping[str, Any]) -> None:
+    def _write(self, name: str, row: Row) -> None:
         finite = {key: None if isinstance(x, float) and not math.isfinite(x) else x for key, x in row.items()}
         with (self._run / name).open("a") as file:
             file.write(json.dumps(finite, default=float) + "\n")  # RLlib counts in NumPy's integers
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[Row]:
     """Rows of a file; a last line that was cut off is left out."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -75,7 +75,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def iteration_line(row: Mapping[str, Any]) -> str:
+def iteration_line(row: Row) -> str:
     """What is shown of an iteration."""
     value = row["episode_return"]
     gained = "no episode ended yet" if value is None or math.isnan(value) else f"return {value:+.3f}"
@@ -83,12 +83,12 @@ def iteration_line(row: Mapping[str, Any]) -> str:
     return f"iteration {row['iteration']:5d}  {row['env_steps']:12,d} steps  {rate:8,.0f}/s  {gained}"
 
 
-def said(verdict: Verdict) -> str:
+def growth_and_lead(result: EvaluationResult) -> str:
     """Growth and lead in bps of a game."""
 
-    def shown(estimate: Any) -> str:
+    def shown(estimate: Estimate) -> str:
         margin = half_width(estimate.low, estimate.high, bps)
         return f"{bps(estimate.value)}{f' ± {margin}' if margin else ''} bps"
 
-    best = verdict.field[verdict.best]
-    return f"{shown(verdict.growth)}, best opponent {verdict.best} {bps(best.value)}, lead {shown(verdict.lead)}"
+    best = result.field[result.best]
+    return f"{shown(result.growth)}, best opponent {result.best} {bps(best.value)}, lead {shown(result.lead)}"

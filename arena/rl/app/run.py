@@ -5,17 +5,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from arena.config.files import read_sections
 from arena.errors import UserError
 from arena.rl.app.checkpoints import POLICY
+from arena.rl.app.curve import SIZE, draw_curve
 from arena.rl.app.record import EVALUATIONS, PROGRESS, read_rows
+from arena.rl.records import Row
 from arena.tournament.wording import bps
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 SUMMARY, TRIALS = "summary.json", "trials.json"
 
@@ -60,7 +60,7 @@ class TrainingRun:
         )
 
     @property
-    def progress(self) -> "DataFrame":
+    def progress(self) -> DataFrame:
         """One row per iteration.
 
         iteration, env_steps (market steps so far), seconds (wall clock so far), episodes (that ended in it),
@@ -70,7 +70,7 @@ class TrainingRun:
         return _frame(_numbers(read_rows(self.path / PROGRESS)))
 
     @property
-    def evaluations(self) -> "DataFrame":
+    def evaluations(self) -> DataFrame:
         """One row per evaluation on validation markets.
 
         iteration, env_steps, growth (log growth above cash per match, a fraction, with growth_low and growth_high: its
@@ -81,7 +81,7 @@ class TrainingRun:
         return _frame([_flat(row, "field", "field/") for row in rows])
 
     @property
-    def trials(self) -> "DataFrame | None":
+    def trials(self) -> DataFrame | None:
         """One row per trial of a grid, best first; None for a single training.
 
         trial, state (done, failed or unfinished), the values of the grid such as training.lr, metric (by which the
@@ -90,7 +90,7 @@ class TrainingRun:
         return _frame([_flat(row, "parameters") for row in self._trial_rows]) if self._is_grid else None
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Row:
         """The content of summary.json: totals, best iteration, evaluations, versions; empty until a training ends."""
         file = self.path / SUMMARY
         return json.loads(file.read_text()) if file.is_file() else {}
@@ -101,13 +101,11 @@ class TrainingRun:
         summary = self.summary  # written at the end only; those of older versions do not have the key
         return bool(summary.get("interrupted", not summary))
 
-    def plot(self) -> "Figure":
+    def plot(self) -> Figure:
         """The learning curve: return in training, growth on validation. A notebook shows it; `.savefig` writes it."""
         if self._is_grid:
             raise UserError(f"{self.path}: a grid has no learning curve; use `.trials`")
         from matplotlib import pyplot as plt  # through which a notebook learns how to show a figure
-
-        from arena.rl.app.curve import SIZE, draw_curve
 
         figure = plt.figure(figsize=SIZE, layout="constrained")
         draw_curve(figure, read_rows(self.path / PROGRESS), read_rows(self.path / EVALUATIONS))
@@ -122,11 +120,11 @@ class TrainingRun:
         if self._is_grid:
             rows = self._trial_rows
             return [f"{len(rows)} trials", *([f"best {rows[0]['parameters']}"] if rows else []), *end]
-        progress, verdicts = read_rows(self.path / PROGRESS), read_rows(self.path / EVALUATIONS)
+        progress, evaluations = read_rows(self.path / PROGRESS), read_rows(self.path / EVALUATIONS)
         steps = progress[-1]["env_steps"] if progress else 0
         found = [f"{len(progress):,} iterations", f"{steps:,} market steps"]
-        if verdicts:
-            best = max(verdicts, key=lambda row: row["growth"])
+        if evaluations:
+            best = max(evaluations, key=lambda row: row["growth"])
             found.append(f"best growth {bps(best['growth'])} bps at iteration {best['iteration']}")
         return found + end
 
@@ -135,7 +133,7 @@ class TrainingRun:
         return "tune" in read_sections(self.path / "config.yaml")[0]
 
     @property
-    def _trial_rows(self) -> list[dict[str, Any]]:
+    def _trial_rows(self) -> list[Row]:
         file = self.path / TRIALS
         return json.loads(file.read_text())["trials"] if file.is_file() else []
 
@@ -156,20 +154,18 @@ def _existing(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def _frame(rows: Sequence[dict[str, Any]]) -> "DataFrame":
-    import pandas as pd
-
-    return pd.DataFrame(list(rows)) if rows else pd.DataFrame(columns=["iteration", "env_steps"])
+def _frame(rows: Sequence[Row]) -> DataFrame:
+    return DataFrame(list(rows)) if rows else DataFrame(columns=["iteration", "env_steps"])
 
 
-def _numbers(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _numbers(rows: Sequence[Row]) -> list[Row]:
     """The records write null for what is not a finite number."""
     return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
 
 
-def _flat(row: dict[str, Any], name: str, prefix: str = "") -> dict[str, Any]:
+def _flat(row: Row, name: str, prefix: str = "") -> Row:
     """The row with the entries of one of its dicts as columns of their own, in its place."""
-    flat: dict[str, Any] = {}
+    flat: Row = {}
     for key, value in row.items():
         flat |= {f"{prefix}{inner}": x for inner, x in value.items()} if key == name else {key: value}
     return flat

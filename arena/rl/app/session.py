@@ -8,32 +8,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
 
 from arena.cluster.joining import LOCAL, check_answers, job_note, quiet_ray
 from arena.errors import IncompleteTraining, UserError
 from arena.rl.app.checkpoints import POLICY, TrainingState, numbered
 from arena.rl.app.config import TrainConfig, dump_train_config
+from arena.rl.app.curve import write_curve
 from arena.rl.app.record import EVALUATIONS, PROGRESS, read_rows
 from arena.rl.app.run import SUMMARY, TrainingRun, load_training
+from arena.rl.records import Row
+from arena.tournament.store.run_folder import environment, make_folder
 
-if TYPE_CHECKING:
-    from rich.console import Console
 
-
-def run_training(config: TrainConfig, resumed: Path | None, command: str, console: "Console") -> TrainingRun:
+def run_training(config: TrainConfig, resumed: Path | None, command: str, console: Console) -> TrainingRun:
     """Do the work, and say on the console what is done.
 
     resumed  run folder to continue; None: a new one
     command  the command or the call that began it, for the records
     """
-    from arena.tournament.store.run_folder import environment, make_folder
-
     console.print(describe(config), markup=False)
     if note := job_note(config.run.address, "--run.address"):
         console.print(f"note: {note}", markup=False)
     check_answers(config.run.address, f"--run.address {config.run.address}")  # before there is a run folder
-    with _quiet_libraries(config.run.address):
+    with _quiet_libraries(config.run.address):  # what imports Ray is imported inside: its settings must stand before
         _check(config)
         if resumed is None:
             files = {"config.yaml": dump_train_config(config), "command.txt": command + "\n"}
@@ -72,21 +71,20 @@ def _check(config: TrainConfig) -> None:
         return  # every point of the grid is checked there
     from arena.envs.rllib import make_arena_env
     from arena.rl.app.loop import algorithm_config
-    from arena.rl.rllib.registration import STOCK_ENV, TENSOR_ENV, ingredients
+    from arena.rl.rllib.registration import STOCK_ENV, TENSOR_ENV, market_setup
 
     try:
         made = algorithm_config(config)
         made.validate()
         if made.env == TENSOR_ENV:
-            ingredients({**made.env_config, "num_markets": made.num_envs_per_env_runner})
+            market_setup({**made.env_config, "num_markets": made.num_envs_per_env_runner})
         elif made.env == STOCK_ENV:
             make_arena_env(made.env_config)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"the training cannot be set up: {error}") from error
 
 
-def _train_one(config: TrainConfig, run: Path, console: "Console", command: str, resume: bool) -> None:
-    from arena.rl.app.curve import write_curve
+def _train_one(config: TrainConfig, run: Path, console: Console, command: str, resume: bool) -> None:
     from arena.rl.app.loop import Training
 
     training = Training(config, run, console, command, resume=resume)
@@ -111,7 +109,7 @@ def _train_one(config: TrainConfig, run: Path, console: "Console", command: str,
     )
 
 
-def _train_grid(config: TrainConfig, run: Path, console: "Console") -> None:
+def _train_grid(config: TrainConfig, run: Path, console: Console) -> None:
     from arena.rl.app.loop import started_ray
     from arena.rl.rllib.tuning import run_grid
 
@@ -128,7 +126,7 @@ def _train_grid(config: TrainConfig, run: Path, console: "Console") -> None:
     )
 
 
-def _summary(run: Path, state: TrainingState, interrupted: bool) -> dict[str, Any]:
+def _summary(run: Path, state: TrainingState, interrupted: bool) -> Row:
     """What came of a run, in one file to keep."""
     returns = [row["episode_return"] for row in read_rows(run / PROGRESS) if row["episode_return"] is not None]
     return {
@@ -141,14 +139,14 @@ def _summary(run: Path, state: TrainingState, interrupted: bool) -> dict[str, An
     }
 
 
-def _origin(run: Path) -> dict[str, Any]:
+def _origin(run: Path) -> Row:
     environment = json.loads((run / "environment.json").read_text())
     return {"command": (run / "command.txt").read_text().strip(), "environment": environment}
 
 
 @contextmanager
 def _quiet_libraries(address: str) -> Iterator[None]:
-    """RLlib and torch advise their programmers; whoever trains an agent wants to see the training."""
+    """Show errors of RLlib and torch only: their advice is for programmers and would hide the training."""
     quiet_ray(is_local=address == LOCAL)
     import ray.rllib  # noqa: F401 - gives its logger a level
 
@@ -165,5 +163,5 @@ def _quiet_libraries(address: str) -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _json(content: Any) -> str:
+def _json(content: Row) -> str:
     return json.dumps(content, indent=1) + "\n"

@@ -1,20 +1,18 @@
 """`arena.train` and `arena.resume_training`: from a config to a finished training, in Python."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
 
 from arena.errors import UserError
 from arena.rl.app.config import TrainConfig, load_train_config, make_train_config
 from arena.rl.app.run import TrainingRun, load_training
 from arena.rl.app.session import run_training
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from arena.rl.records import Fields
 
 
 def train(
-    config: str | Path | Mapping[str, Any] | TrainConfig,
+    config: str | Path | Fields | TrainConfig,
     *,
     iterations: int | None = None,
     env_steps: int | None = None,
@@ -22,7 +20,7 @@ def train(
     seed: int | None = None,
     name: str | None = None,
     out: str | Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Fields | None = None,
     quiet: bool = False,
 ) -> TrainingRun:
     """Train an agent with RLlib and return its run: the policy, the records, the learning curve.
@@ -63,7 +61,7 @@ def resume_training(
     iterations: int | None = None,
     env_steps: int | None = None,
     minutes: float | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Fields | None = None,
     quiet: bool = False,
 ) -> TrainingRun:
     """Continue a training at its last checkpoint, after an interruption or for longer, and return its run.
@@ -95,19 +93,17 @@ def check_unchanged(run: Path, config: TrainConfig) -> None:
         raise UserError(f"{run}: a training continues with the config it began with; only --run.* may be given")
 
 
-def _changes(overrides: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
+def _changes(overrides: Fields | None, named: Fields) -> dict[str, object]:
     return {**(overrides or {}), **{f"run.{name}": value for name, value in named.items() if value is not None}}
 
 
-def _call(function: str, first: Any, named: Mapping[str, Any]) -> str:
+def _call(function: str, first: object, named: Fields) -> str:
     """The call, for the records; config.yaml has what a mapping says."""
     shown = repr(str(first)) if isinstance(first, str | Path) else f"<{type(first).__name__}>"
     given = [f"{name}={value!r}" for name, value in named.items() if value is not None]
     return f"arena.{function}({', '.join([shown, *given])})  # called from Python"
 
 
-def _console(quiet: bool) -> "Console":
-    from rich.console import Console
-
+def _console(quiet: bool) -> Console:
     # Plain lines in a notebook too: a live display needs ipywidgets there.
     return Console(highlight=False, soft_wrap=True, quiet=quiet, force_jupyter=False)

@@ -10,14 +10,14 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from arena.agents.loading import resolve_spec
 from arena.rl.league.opponents import Opponent, opponent_names
 from arena.rl.league.outcomes import LEARNER, Outcome, Wins, add_up, against
 
 STATE = "league.json"
-VIRTUAL_GAMES = 2  # half of them won, so that nobody is given up before being met
+VIRTUAL_GAMES = 2  # half of them won: a player that was not met yet counts as even
 Sampling = Literal["uniform", "prioritised"]
 Kind = Literal["scripted", "snapshot", "exploiter"]
 Rate = Callable[[Sequence[str], Wins, str], Mapping[str, float]]  # (players, wins, anchor) -> rating of each
@@ -65,6 +65,14 @@ class LeagueParams:
             )
 
 
+class RatingRow(TypedDict):
+    """Ratings of all who had results, after an iteration."""
+
+    iteration: int
+    env_steps: int
+    ratings: dict[str, float]  # by player
+
+
 class Member(NamedTuple):
     """One of the pool; it never changes."""
 
@@ -84,7 +92,7 @@ class League:
         names = opponent_names(params.scripted)
         self.members = [Member(name, "scripted", spec=resolve_spec(spec)) for name, spec in zip(names, params.scripted)]
         self.wins: Wins = {}
-        self.history: list[dict[str, Any]] = []  # {"iteration", "env_steps", "ratings": {name: rating}}
+        self.history: list[RatingRow] = []
         self._born = 0
 
     @classmethod
@@ -209,7 +217,7 @@ def sampling_weights(params: LeagueParams, win_probability: Sequence[float]) -> 
     hardness = params.hardness if params.sampling == "prioritised" else 0.0
     wanted = [(1.0 - p) ** hardness for p in win_probability]
     total, count = sum(wanted), len(wanted)
-    if total == 0.0:  # nobody is ever lost to
+    if total == 0.0:  # the learner never loses
         return [1.0 / count] * count
     return [(1.0 - params.floor) * w / total + params.floor / count for w in wanted]
 

@@ -71,6 +71,6 @@ def standardize(advantage: Tensor, valid: Tensor) -> Tensor:
     """Advantages with mean 0 and variance 1 over the valid rows, 0 elsewhere; no wait for the device."""
     weight = valid.to(advantage.dtype)
     count = weight.sum().clamp(min=1.0)
-    centred = (advantage - (weight * advantage).sum() / count) * weight
-    deviation = (centred.square().sum() / count).sqrt()
-    return centred / deviation.clamp(min=1e-8)
+    centered = (advantage - (weight * advantage).sum() / count) * weight
+    deviation = (centered.square().sum() / count).sqrt()
+    return centered / deviation.clamp(min=1e-8)

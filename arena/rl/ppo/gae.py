@@ -1,4 +1,4 @@
-"""Generalised advantage estimation over time-major rollouts, every stream by itself."""
+"""Generalized advantage estimation over time-major rollouts, every stream by itself."""
 
 from collections.abc import Sequence
 

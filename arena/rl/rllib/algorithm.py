@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TypeVar
 
 import ray
 from ray.exceptions import RayError
-from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.env.env_runner_group import EnvRunnerGroup
-from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
-from ray.rllib.utils.metrics import (
+
+from arena.rl.league.opponents import Opponent
+from arena.rl.league.outcomes import Wins, add_up
+from arena.rl.rllib.compat import (
     ENV_RUNNER_RESULTS,
     ENV_RUNNER_SAMPLING_TIMER,
     LEARNER_RESULTS,
@@ -21,10 +22,11 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
+    CallResult,
+    EnvRunnerGroup,
+    NotProvided,
+    synchronous_parallel_sample,
 )
-
-from arena.rl.league.opponents import Opponent
-from arena.rl.league.outcomes import Wins, add_up
 from arena.rl.rllib.experience import join
 from arena.rl.rllib.frozen_module import force_weights
 from arena.rl.rllib.learner import TensorPPOLearner
@@ -32,9 +34,11 @@ from arena.rl.rllib.rl_module import module_spec
 from arena.rl.rllib.tensor_runner import TensorEnvRunner, is_trained
 
 GO_ON = "RLlib starts no other: go on from the last checkpoint"
+Value = TypeVar("Value")
+RolledOut = tuple[dict[str, object], Wins, dict[str, object]]  # metrics of the runner, wins, metrics of the learner
 
 
-def shared_policy(agent_id: str, episode: Any, **kwargs: Any) -> str:
+def shared_policy(agent_id: str, episode: object, **kwargs: object) -> str:
     """The mapping in which one module plays every seat."""
     return "shared"
 
@@ -71,7 +75,7 @@ class TensorPPOConfig(PPOConfig):
         self.add_default_connectors_to_learner_pipeline = False
         self.resident = False
 
-    def training(self, *, resident: bool = NotProvided, **kwargs: Any) -> "TensorPPOConfig":
+    def training(self, *, resident: bool = NotProvided, **kwargs: object) -> "TensorPPOConfig":
         """As PPOConfig.training; `resident` see the class."""
         super().training(**kwargs)
         if resident is not NotProvided:
@@ -124,7 +128,7 @@ class ResidentPPOLearner(TensorPPOLearner):
             config.debugging(seed=config.seed + 1_000_003 * (self._learner_index or 0))
         self.runner = TensorEnvRunner(config=config, device=self._device)
 
-    def roll_out_and_update(self, **settings: Any) -> tuple[dict[str, Any], Wins, dict[str, Any]]:
+    def roll_out_and_update(self, **settings: object) -> RolledOut:
         """Metrics of the runner, who won, and metrics of the learner; settings as in `update`."""
         self.runner.config.policy_mapping_fn = self.config.policy_mapping_fn
         self.runner.module = {module_id: module.unwrapped() for module_id, module in self.module.items()}
@@ -136,7 +140,7 @@ class TensorPPO(PPO):
     """PPO whose iterations pass rollouts of tensors.
 
     Opponents that are set here play where training samples; evaluation keeps those of the env_config, a fixed measure.
-    They are no part of a checkpoint: whoever keeps the pool sets it again after a restore.
+    A checkpoint does not hold them: set them again after a restore.
     """
 
     _pool: tuple[Opponent, ...] = ()
@@ -164,7 +168,7 @@ class TensorPPO(PPO):
         wins, self._wins = self._wins, {}
         return wins
 
-    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+    def restore_from_path(self, path: str | Path, *args: object, **kwargs: object) -> None:
         """Also makes sure that all runners have the weights, see `force_weights`."""
         super().restore_from_path(path, *args, **kwargs)
         force_weights(self, list(self.config.policies))
@@ -176,10 +180,12 @@ class TensorPPO(PPO):
             self._send_pool(env_runner_group, remote_worker_ids=restored, local_env_runner=False)
         return restored
 
-    def _send_pool(self, group: EnvRunnerGroup, **chosen: Any) -> None:
+    def _send_pool(self, group: EnvRunnerGroup, **chosen: object) -> None:
         self._on_samplers(partial(_set_opponents, pool=ray.put(self._pool)), group, **chosen)
 
-    def _on_samplers(self, function: Callable[[Any], Any], group: EnvRunnerGroup, **chosen: Any) -> list[Any]:
+    def _on_samplers(
+        self, function: Callable[[TensorEnvRunner], Value], group: EnvRunnerGroup, **chosen: object
+    ) -> list[Value]:
         """function(runner) of every runner that samples for training, wherever it is."""
         if not self.config.resident:
             return group.foreach_env_runner(function, **chosen)
@@ -195,7 +201,7 @@ class TensorPPO(PPO):
         else:
             self._step(settings)
 
-    def _step(self, settings: dict[str, Any]) -> None:
+    def _step(self, settings: dict[str, object]) -> None:
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             experiences, results = synchronous_parallel_sample(
                 worker_set=self.env_runner_group,
@@ -218,7 +224,7 @@ class TensorPPO(PPO):
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
             self._hand_out(list(experience.rollouts))
 
-    def _step_resident(self, settings: dict[str, Any]) -> None:
+    def _step_resident(self, settings: dict[str, object]) -> None:
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             roll = partial(_roll_out_and_update, timesteps=self._timesteps(), **settings)
             results = self._ask_learners(lambda: _values(self.learner_group.foreach_learner(roll)))
@@ -231,7 +237,7 @@ class TensorPPO(PPO):
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
             self._hand_out([module_id for module_id in self.config.policies if is_trained(self.config, module_id)])
 
-    def _ask_learners(self, ask: Callable[[], list[Any]]) -> list[Any]:
+    def _ask_learners(self, ask: Callable[[], list[Value]]) -> list[Value]:
         """An answer of every learner; RuntimeError if one has failed: RLlib starts no other and goes on without it."""
         with _naming_a_lost_learner():
             answers = ask()
@@ -246,7 +252,7 @@ class TensorPPO(PPO):
                 from_worker_or_learner_group=self.learner_group, policies=module_ids, inference_only=True
             )
 
-    def _timesteps(self) -> dict[str, Any]:
+    def _timesteps(self) -> dict[str, int]:
         """What the schedules of learners go by."""
         steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
         return {NUM_ENV_STEPS_SAMPLED_LIFETIME: steps}
@@ -262,20 +268,22 @@ def _naming_a_lost_learner() -> Iterator[None]:
         raise RuntimeError(f"a learner has failed ({reason}); {GO_ON}") from error
 
 
-def _values(results: Iterable[Any]) -> list[Any]:
+def _values(results: Iterable[CallResult[Value]]) -> list[Value]:
     """Of RLlib's results of a call in every learner, which hold errors too: the first of these is raised."""
     results = list(results)
     for result in results:
         if not result.ok:
-            raise result.get()
+            error = result.get()
+            assert isinstance(error, BaseException)
+            raise error
     return [result.get() for result in results]
 
 
-def _roll_out_and_update(learner: ResidentPPOLearner, **settings: Any) -> tuple[dict[str, Any], Wins, dict[str, Any]]:
+def _roll_out_and_update(learner: ResidentPPOLearner, /, **settings: object) -> RolledOut:
     return learner.roll_out_and_update(**settings)
 
 
-def _on_own_runner(learner: ResidentPPOLearner, function: Callable[[TensorEnvRunner], Any]) -> Any:
+def _on_own_runner(learner: ResidentPPOLearner, function: Callable[[TensorEnvRunner], Value]) -> Value:
     return function(learner.runner)
 
 

@@ -10,17 +10,13 @@ Every other section is a method of AlgorithmConfig (SECTIONS) and its fields are
 RLlib can be said, `grid_search` of Ray Tune included.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-import yaml
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 
+from arena.rl.records import Fields
 from arena.rl.rllib.algorithm import TensorPPOConfig, shared_policy
-from arena.rl.rllib.learner import NormalisingPPOLearner
+from arena.rl.rllib.learner import NormalizingPPOLearner
 from arena.rl.rllib.registration import register_rllib
 from arena.rl.rllib.rl_module import module_spec
 
@@ -37,26 +33,12 @@ SECTIONS = (
 OWN_NETWORK = ("PPO", "TensorPPO")  # whose loss is that of a Gaussian policy with a value
 
 
-def own_policy(agent_id: str, episode: Any, **kwargs: Any) -> str:
+def own_policy(agent_id: str, episode: object, **kwargs: object) -> str:
     """The mapping in which every seat has a module of its name."""
     return agent_id
 
 
-def read_rllib_config(path: Path) -> AlgorithmConfig:
-    """The config of a file, with the environments registered; ValueError says what cannot be used."""
-    try:
-        sections = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if not isinstance(sections, dict) or not all(isinstance(name, str) for name in sections):
-        raise ValueError(f"{path}: expected sections, each with fields")
-    try:
-        return make_rllib_config(sections)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def make_rllib_config(sections: Mapping[str, Any]) -> AlgorithmConfig:
+def make_rllib_config(sections: Fields) -> AlgorithmConfig:
     """The config that sections describe."""
     register_rllib()
     rest = dict(sections)
@@ -71,7 +53,7 @@ def make_rllib_config(sections: Mapping[str, Any]) -> AlgorithmConfig:
             )
         config.rl_module(rl_module_spec=module_spec(**network))
         if name == "PPO":
-            config.learners(learner_class=NormalisingPPOLearner)
+            config.learners(learner_class=NormalizingPPOLearner)
     _assign_policies(config, policies, rest.get("environment", {}))
     for section, fields in rest.items():
         if section not in SECTIONS:
@@ -82,7 +64,7 @@ def make_rllib_config(sections: Mapping[str, Any]) -> AlgorithmConfig:
     return config
 
 
-def _assign_policies(config: AlgorithmConfig, policies: str, environment: Mapping[str, Any]) -> None:
+def _assign_policies(config: AlgorithmConfig, policies: str, environment: Fields) -> None:
     if policies == "shared":
         config.multi_agent(policies=["shared"], policy_mapping_fn=shared_policy)
     elif policies == "per_agent":

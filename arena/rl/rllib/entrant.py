@@ -5,20 +5,29 @@ It holds pickles, and reading it runs code: take it only from people you trust. 
 """
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium.spaces import Box
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
+from arena.agents.policies.network import AssetPolicy
 from arena.agents.policies.policy import PolicyAgent, PolicyManifest, manifest_of_shape, one_line
 from arena.market.presets import preset
+from arena.rl.market_env import EnvParams
+from arena.rl.records import Fields
+from arena.rl.rllib.compat import TorchSquashedGaussian
+from arena.rl.rllib.export import MeanAction
+from arena.rl.rllib.registration import STOCK_ENV, TENSOR_ENV
+from arena.rl.rllib.rl_module import ArenaRLModule
 
 MODULES = Path("learner_group", "learner", "rl_module")
 CLASS_FILE = "class_and_ctor_args.pkl"
 PREFERRED = ("shared", "main")
-STOCK_ENV, TENSOR_ENV = "arena", "arena_tensor"  # as arena.rl.rllib.registration calls them
 
 Map = Callable[[Tensor], Tensor]
 
@@ -70,10 +79,8 @@ def _is_module(folder: Path) -> bool:
     return (folder / CLASS_FILE).is_file() and any(folder.glob("module_state.*"))
 
 
-def _module(folder: Path) -> Any:
+def _module(folder: Path) -> TorchRLModule:
     """The torch RLModule, ready to act."""
-    from ray.rllib.core.rl_module.torch import TorchRLModule
-
     kind = _unpickled(folder / CLASS_FILE)["class"]
     if not issubclass(kind, TorchRLModule):
         raise ValueError(f"{folder} holds a {kind.__name__}, expected an RLModule of torch")
@@ -89,7 +96,7 @@ def _module(folder: Path) -> Any:
     return module.eval()
 
 
-def _training_config(module_folder: Path) -> Mapping[str, Any]:
+def _training_config(module_folder: Path) -> Fields:
     """Fields of the AlgorithmConfig of the checkpoint that the module lies in, empty if it lies in none."""
     if module_folder.parent.parts[-len(MODULES.parts) :] != MODULES.parts:
         return {}
@@ -114,11 +121,8 @@ def _unpickled(path: Path) -> Any:
         raise ValueError(f"{path} cannot be read: {one_line(error)}") from error
 
 
-def _manifest(name: str, module: Any, config: Mapping[str, Any], forecaster: str) -> PolicyManifest:
+def _manifest(name: str, module: TorchRLModule, config: Fields, forecaster: str) -> PolicyManifest:
     """What is known of the training."""
-    from arena.agents.policies.network import AssetPolicy
-    from arena.rl.market_env import EnvParams
-
     env, env_config = config.get("env"), dict(config.get("env_config") or {})
     if env == TENSOR_ENV:
         env_config.setdefault("reach", EnvParams.reach)
@@ -149,14 +153,8 @@ def _manifest(name: str, module: Any, config: Mapping[str, Any], forecaster: str
     return manifest
 
 
-def _mean_action(module: Any) -> tuple[Map, torch.dtype]:
+def _mean_action(module: TorchRLModule) -> tuple[Map, torch.dtype]:
     """obs [B, F] float64 -> the mean of the module's action [B, A], and the precision of that."""
-    from ray.rllib.core.columns import Columns
-    from ray.rllib.core.distribution.torch.torch_distribution import TorchSquashedGaussian
-
-    from arena.rl.rllib.export import MeanAction
-    from arena.rl.rllib.rl_module import ArenaRLModule
-
     if isinstance(module, ArenaRLModule):  # cuts its observations itself
         return MeanAction(module.network).double(), torch.float64
     seen = module.observation_space
@@ -175,7 +173,7 @@ def _mean_action(module: Any) -> tuple[Map, torch.dtype]:
     return mean, torch.float32
 
 
-def _for_env(space: Any, config: Mapping[str, Any]) -> Map:
+def _for_env(space: Box, config: Fields) -> Map:
     """What RLlib's default connectors make of a module's action; without a config, as by its default."""
     with_default = config.get("add_default_connectors_to_module_to_env_pipeline", True)
     if not (with_default and _is_bounded(space)):
@@ -190,5 +188,5 @@ def _for_env(space: Any, config: Mapping[str, Any]) -> Map:
     return lambda action: action
 
 
-def _is_bounded(space: Any) -> bool:
+def _is_bounded(space: Box) -> bool:
     return bool(space.is_bounded("both"))

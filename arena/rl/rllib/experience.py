@@ -1,6 +1,5 @@
 """What env runners hand to learners, and the rows that learners descend on.
 
-The only file that knows RLlib's SampleBatch and MultiAgentBatch, which RLlib means to replace.
 Axes: T time, B markets, N agents, R rows.
 """
 
@@ -9,12 +8,11 @@ from typing import Any
 
 import torch
 from ray.rllib.core.columns import Columns
-from ray.rllib.evaluation.postprocessing import Postprocessing
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
 from arena.rl.league.outcomes import Wins, add_up
 from arena.rl.ppo.batch import Batch
+from arena.rl.rllib.compat import MultiAgentBatch, Postprocessing, SampleBatch
 from arena.rl.types import Rollout
 
 
@@ -51,10 +49,10 @@ class Experience:
 
         return [part(number) for number in range(num_parts)]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return self._map(lambda x, axis: x.cpu().numpy()).__dict__
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__ = state
         self.__dict__ = self._map(lambda x, axis: torch.tensor(x)).__dict__  # a copy: arrays of Ray are read-only
 

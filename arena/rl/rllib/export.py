@@ -5,7 +5,6 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +30,8 @@ class MeanAction(nn.Module):
 
 
 def export_policy(
-    network: AssetPolicy | MlpPolicy, path: Path, manifest: PolicyManifest, **notes: Any
-) -> dict[str, Any]:
+    network: AssetPolicy | MlpPolicy, path: Path, manifest: PolicyManifest, **notes: object
+) -> dict[str, object]:
     """Write `network` to FILE.pt (TorchScript) or FILE.pt2 (torch.export), in float64; returns the whole manifest.
 
     notes  for the reader: seeds, cost and results of the training
@@ -70,7 +69,7 @@ def _sample(network: AssetPolicy | MlpPolicy, num_assets: int) -> Tensor:
 
 
 def _program(actor: MeanAction, obs: Tensor) -> torch.export.ExportedProgram:
-    shapes: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
+    shapes: dict[int, object] = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
     if isinstance(actor.network, AssetPolicy):
         assets = torch.export.Dim("assets", min=2, max=MAX_ASSETS)
         shapes[1] = actor.network.num_asset_features * assets + actor.network.num_seat_features

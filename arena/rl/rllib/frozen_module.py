@@ -6,11 +6,12 @@ with one number the second is dropped. States without a number are always taken.
 """
 
 from collections.abc import Collection
-from typing import Any
 
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
+from ray.rllib.env.env_runner import EnvRunner
+
+from arena.rl.rllib.compat import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 
 
 def force_weights(algorithm: Algorithm, module_ids: Collection[str]) -> None:
@@ -25,7 +26,7 @@ def force_weights(algorithm: Algorithm, module_ids: Collection[str]) -> None:
     )
     weights = ray.put({COMPONENT_RL_MODULE: state[COMPONENT_LEARNER][COMPONENT_RL_MODULE]})
 
-    def take(runner: Any) -> None:
+    def take(runner: EnvRunner) -> None:
         runner.set_state(ray.get(weights))
 
     for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):

@@ -4,23 +4,21 @@ Axes: T time, B markets, N agents, F features, R rows.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
-from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.learner.training_data import TrainingData
-from ray.rllib.policy.sample_batch import MultiAgentBatch
 from torch import Tensor
 
 from arena.rl.ppo.batch import Batch, make_batch, standardize
 from arena.rl.ppo.normalize import Moments, batch_moments, merge, pool_assets
+from arena.rl.rllib.compat import MultiAgentBatch, PPOTorchLearner, TrainingData
 from arena.rl.rllib.experience import Experience, columns, minibatch
+from arena.rl.rllib.rl_module import Network
 
 Seen = dict[str, tuple[Tensor, Tensor]]  # by module id: obs [R, F] and which rows count [R] bool
 
 
-class NormalisingPPOLearner(PPOTorchLearner):
+class NormalizingPPOLearner(PPOTorchLearner):
     """PPOTorchLearner of ArenaRLModules: their normalisers learn from what is trained on.
 
     The first batch is taken in before it is trained on, every later one after it, so that the policy that is updated
@@ -32,7 +30,7 @@ class NormalisingPPOLearner(PPOTorchLearner):
         super().build()
         self._seen: Seen = {}
 
-    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+    def after_gradient_based_update(self, *, timesteps: dict[str, int]) -> None:
         """Take in the batch that was trained on."""
         super().after_gradient_based_update(timesteps=timesteps)
         for module_id, (obs, valid) in self._seen.items():
@@ -47,8 +45,7 @@ class NormalisingPPOLearner(PPOTorchLearner):
                 self._see(module_id, obs, rows.get(Columns.LOSS_MASK, torch.ones_like(obs[:, 0], dtype=torch.bool)))
         return batch
 
-    def _network(self, module_id: str) -> Any:
-        """MlpPolicy or AssetPolicy."""
+    def _network(self, module_id: str) -> Network:
         return self.module[module_id].unwrapped().network
 
     def _see(self, module_id: str, obs: Tensor, valid: Tensor) -> None:
@@ -82,7 +79,10 @@ class NormalisingPPOLearner(PPOTorchLearner):
         return [Moments(part[0], *part[1:].chunk(2)) for part in all_of_them]
 
 
-class TensorPPOLearner(NormalisingPPOLearner):
+NormalisingPPOLearner = NormalizingPPOLearner  # as checkpoints of version 0.1 name it
+
+
+class TensorPPOLearner(NormalizingPPOLearner):
     """Takes Experience: values, advantages and shuffled minibatches are made on the learner's device.
 
     The loss is that of PPOTorchLearner. minibatch_size counts rows, at most; every row is used once an epoch.
@@ -102,9 +102,9 @@ class TensorPPOLearner(NormalisingPPOLearner):
         num_epochs: int = 1,
         minibatch_size: int | None = None,
         shuffle_batch_per_epoch: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Iterator[MultiAgentBatch]:
-        experience: Any = training_data.batch
+        experience = training_data.batch
         assert isinstance(experience, Experience)
         rows = self._rows(experience.to(self._device))
         sizes = {module_id: len(named[Columns.ACTION_LOGP]) for module_id, named in rows.items()}

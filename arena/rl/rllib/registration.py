@@ -1,6 +1,5 @@
 """The environments by the names under which RLlib finds them: `arena` (stock path), `arena_tensor` (tensor path)."""
 
-from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
@@ -19,6 +18,7 @@ from arena.market.storage import keep_freed_memory
 from arena.market.types import MarketParams
 from arena.rl.league.opponents import opponent_names
 from arena.rl.market_env import Domain, EnvParams, MarketEnv
+from arena.rl.records import Fields
 from arena.rl.rewards import RewardParams
 from arena.rl.windows import BarsSource, SyntheticSource, WindowSource
 
@@ -36,7 +36,7 @@ EPISODE_LENGTH = 120  # of windows of bars
 WARMUP = 60  # bars before an episode of the synthetic market, as in ArenaParallelEnv
 
 
-class Ingredients(NamedTuple):
+class MarketSetup(NamedTuple):
     """What an `env_config` of the tensor path stands for."""
 
     params: EnvParams
@@ -46,19 +46,19 @@ class Ingredients(NamedTuple):
     compile: bool
 
 
-def make_tensor_market(context: Mapping[str, Any]) -> MarketEnv:
-    """The tensor environment of an `env_config`, see `ingredients`; runners add num_markets, device and seed."""
+def make_tensor_market(context: Fields) -> MarketEnv:
+    """The tensor environment of an `env_config`, see `market_setup`; runners add num_markets, device and seed."""
     options = dict(context)
     device, seed = options.pop("device"), options.pop("seed", 0)
     if device == "cpu":
         keep_freed_memory()  # steps make and free tensors of the same sizes
-    made = ingredients(options)
+    made = market_setup(options)
     return MarketEnv(
         made.params, made.rules, made.source, made.opponents, seed=seed, compile=made.compile, device=device
     )
 
 
-def ingredients(context: Mapping[str, Any]) -> Ingredients:
+def market_setup(context: Fields) -> MarketSetup:
     """Read an `env_config`; ValueError says what is wrong with it.
 
     preset      name of the rules           synthetic  fields of SyntheticParams
@@ -84,7 +84,8 @@ def ingredients(context: Mapping[str, Any]) -> Ingredients:
         "domain": _made(Domain, options.pop("domain", {}), "env_config.domain"),
     }
     _check_names(options, [*OWN_FIELDS, *(name for name in _names(EnvParams) if name not in told)], "env_config")
-    return Ingredients(EnvParams(**told, **options), rules, source, opponents, compile)
+    params = _made(EnvParams, {**told, **options}, "env_config")
+    return MarketSetup(params, rules, source, opponents, compile)
 
 
 def _source(options: dict[str, Any]) -> tuple[WindowSource, float]:
@@ -105,13 +106,13 @@ def _source(options: dict[str, Any]) -> tuple[WindowSource, float]:
     return BarsSource(bars, warmup, episode_length), bars.dt
 
 
-def _made(kind: type[Record], told: Mapping[str, Any], place: str) -> Record:
+def _made(kind: type[Record], told: Fields, place: str) -> Record:
     """A dataclass of the fields that stand in `place`."""
     _check_names(told, _names(kind), place)
     return kind(**told)
 
 
-def _check_names(told: Mapping[str, Any], known: list[str], place: str) -> None:
+def _check_names(told: Fields, known: list[str], place: str) -> None:
     for name in told:
         if name not in known:
             close = get_close_matches(str(name), known, 1)
@@ -123,7 +124,7 @@ def _names(kind: type) -> list[str]:
     return [field.name for field in fields(kind)]
 
 
-def policy_manifest(context: Mapping[str, Any], num_assets: int, any_assets: bool, command: str = "") -> PolicyManifest:
+def policy_manifest(context: Fields, num_assets: int, any_assets: bool, command: str = "") -> PolicyManifest:
     """What a policy file must say of a policy trained with this `env_config`."""
     num_modes = len(preset(context.get("preset", DEFAULT_PRESET)).modes)
     of_env = {name: context.get(name, getattr(EnvParams, name)) for name in OF_POLICY}

@@ -4,7 +4,7 @@ Axes: T time, B markets, N agents, A assets, F features.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,16 @@ import ray
 import torch
 from gymnasium.spaces import Box
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core import COMPONENT_RL_MODULE
-from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
-from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
-from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.env_runner import EnvRunner
-from ray.rllib.utils.checkpoints import Checkpointable
-from ray.rllib.utils.framework import get_device
-from ray.rllib.utils.metrics import (
+from torch import Tensor
+
+from arena.agents.types import Agent
+from arena.rl.league.opponents import Opponent, OpponentEnv, load_opponent
+from arena.rl.league.outcomes import LEARNER, Wins, against
+from arena.rl.ppo.episodes import Finished, follow, none_running
+from arena.rl.ppo.rollout import allocate, begin, collect
+from arena.rl.rllib.compat import (
+    COMPONENT_RL_MODULE,
     EPISODE_AGENT_RETURN_MEAN,
     EPISODE_LEN_MAX,
     EPISODE_LEN_MEAN,
@@ -28,6 +30,8 @@ from ray.rllib.utils.metrics import (
     EPISODE_RETURN_MAX,
     EPISODE_RETURN_MEAN,
     EPISODE_RETURN_MIN,
+    INPUT_ENV_SINGLE_SPACES,
+    INPUT_ENV_SPACES,
     NUM_AGENT_STEPS_SAMPLED,
     NUM_AGENT_STEPS_SAMPLED_LIFETIME,
     NUM_ENV_STEPS_SAMPLED,
@@ -37,20 +41,18 @@ from ray.rllib.utils.metrics import (
     NUM_MODULE_STEPS_SAMPLED,
     NUM_MODULE_STEPS_SAMPLED_LIFETIME,
     WEIGHTS_SEQ_NO,
+    Checkpointable,
+    EnvContext,
+    MultiRLModule,
+    env_creator,
+    get_device,
 )
-from ray.tune.registry import ENV_CREATOR, _global_registry
-from torch import Tensor
-
-from arena.agents.types import Agent
-from arena.rl.league.opponents import Opponent, OpponentEnv, load_opponent
-from arena.rl.league.outcomes import LEARNER, Wins, against
-from arena.rl.ppo.episodes import Finished, follow, none_running
-from arena.rl.ppo.rollout import allocate, begin, collect
 from arena.rl.rllib.experience import Experience, of_seats
-from arena.rl.rllib.rl_module import ArenaRLModule
 from arena.rl.types import Rollout, TensorEnv
 
 Seats = dict[str, list[int]]  # by module id
+Spaces = dict[str, tuple[Box, Box]]  # of observations and of actions; RLlib says by which keys
+State = dict[str, Any]  # RLlib's, with weights by module id: they are arrays, or a reference to some
 WIN_SHARE = "win_share"  # metric, by the name of an opponent: how often the learners finished ahead of it
 
 
@@ -60,7 +62,7 @@ class SeatPolicy:
     explore  False: the mean is played      random  standard normal draws, whatever is seen
     """
 
-    def __init__(self, modules: dict[str, ArenaRLModule], seats: Seats, explore: bool, random: bool) -> None:
+    def __init__(self, modules: MultiRLModule, seats: Seats, explore: bool, random: bool) -> None:
         self._modules, self._seats, self._explore, self._random = modules, seats, explore, random
 
     def distribution(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +76,7 @@ class SeatPolicy:
             mean, log_std = (torch.cat(part, 1)[:, order] for part in zip(*parts))
         if self._random:
             return torch.zeros_like(mean), torch.zeros_like(log_std)
-        # Without spread a draw is the mean; its log-probability, then without meaning, is read by nobody.
+        # Without spread a draw is the mean; its log-probability then has no meaning, and nothing reads it.
         return mean, log_std if self._explore else torch.full_like(log_std, -math.inf)
 
 
@@ -87,9 +89,16 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
     device  None: that of the config. Of a learner that owns this runner: its own
     """
 
-    def __init__(self, *, config: AlgorithmConfig, device: torch.device | str | None = None, **kwargs: Any) -> None:
-        super().__init__(config=config, **kwargs)
-        self.spaces: dict[str, Any] = kwargs.get("spaces") or {}
+    def __init__(
+        self,
+        *,
+        config: AlgorithmConfig,
+        device: torch.device | str | None = None,
+        spaces: Spaces | None = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(config=config, spaces=spaces, **kwargs)
+        self.spaces: Spaces = spaces or {}
         gpus = self.config.num_gpus_per_env_runner
         if not self.worker_index:
             gpus = self.config.num_gpus_per_learner if self.config.num_learners == 0 else 0
@@ -112,7 +121,7 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
 
     def make_env(self) -> None:
         """Build the environment of the config."""
-        creator: Callable[[EnvContext], TensorEnv] = _global_registry.get(ENV_CREATOR, self.config.env)
+        creator = env_creator(self.config.env)
         # A runner beside learners that roll out themselves is only asked for its spaces.
         only_spaces = getattr(self.config, "resident", False) and not self.config.in_evaluation
         fewest = self.config.env_config.get("num_groups", 1)  # a market in each group
@@ -134,11 +143,12 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
         self.module = spec.build()
         self.module.foreach_module(lambda module_id, module: module.to(self._device))
 
-    def get_spaces(self) -> dict[str, Any]:
+    def get_spaces(self) -> Spaces:
         """Observation and action space of the environment and of every module; unbounded, see ArenaRLModule."""
         if self.env is None:
             return self.spaces
-        spaces = tuple(Box(-np.inf, np.inf, (size,), np.float32) for size in (self.env.obs_dim, self.env.num_assets))
+        seen, acted = (Box(-np.inf, np.inf, (size,), np.float32) for size in (self.env.obs_dim, self.env.num_assets))
+        spaces = seen, acted
         modules = dict.fromkeys(self.config.policies, spaces)
         return {INPUT_ENV_SPACES: spaces, INPUT_ENV_SINGLE_SPACES: spaces, **modules}
 
@@ -157,8 +167,7 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
         """
         assert self.env is not None, "this runner has no environment: it is the local one beside remote ones"
         seats = self._seats()
-        modules: Any = self.module
-        policy = SeatPolicy(modules, seats, self.config.explore if explore is None else explore, random_actions)
+        policy = SeatPolicy(self.module, seats, self.config.explore if explore is None else explore, random_actions)
         if force_reset or num_episodes is not None or self._needs_initial_reset:
             self._stream = begin(self.env)
             self._running = none_running(self.env.num_markets, self.env.num_agents, self._device)
@@ -181,7 +190,7 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
     def set_opponents(self, pool: Sequence[Opponent]) -> None:
         """Who may play from the next episode on, in place of those of the env_config; loads only those that are new."""
         if self.env is None:
-            return  # the local runner beside remote ones seats nobody
+            return  # the local runner beside remote ones has no environment
         before = self._opponents
         self._opponents = {}
         for opponent in pool:
@@ -200,7 +209,7 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
         self.set_opponents([known._replace(weight=weights[name]) for name, (known, _) in self._opponents.items()])
         return True
 
-    def get_metrics(self) -> dict[str, Any]:
+    def get_metrics(self) -> dict[str, object]:
         """What was logged since the last call."""
         return self.metrics.reduce()
 
@@ -209,10 +218,10 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
         components: str | Collection[str] | None = None,
         *,
         not_components: str | Collection[str] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
+        **kwargs: object,
+    ) -> State:
         """Weights and counters; markets under way are not part of it."""
-        state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
+        state: State = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
         if self.module is not None and self._check_component(COMPONENT_RL_MODULE, components, not_components):
             state[COMPONENT_RL_MODULE] = self.module.get_state(
                 components=self._get_subcomponents(COMPONENT_RL_MODULE, components),
@@ -222,7 +231,7 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
             state[WEIGHTS_SEQ_NO] = self._weights_seq_no
         return state
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: State) -> None:
         """Weights that are newer than ours, or that have no number, are taken."""
         if COMPONENT_RL_MODULE in state and self.module is not None:
             number = state.get(WEIGHTS_SEQ_NO, 0)
@@ -234,11 +243,11 @@ class TensorEnvRunner(EnvRunner, Checkpointable):
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
 
-    def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, object]]:
         """How to build it anew."""
         return (), {"config": self.config}
 
-    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+    def get_checkpointable_components(self) -> list[tuple[str, MultiRLModule | None]]:
         """The modules."""
         return [(COMPONENT_RL_MODULE, self.module)]
 

@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.tune.search.variant_generator import generate_variants
+from ray.tune.experiment import Trial
 
+from arena.rl.records import Fields, TrialRow
+from arena.rl.rllib.compat import generate_variants
 from arena.rl.rllib.config_file import make_rllib_config
 
 FOLDER = "trials"  # under `out`
@@ -32,8 +33,7 @@ STOPS = {"iterations": "training_iteration", "env_steps": REPORTED_STEPS}  # as 
 SUPPRESS = "To suppress all validation errors"  # begins advice that RLlib adds to its sentences
 TALKATIVE = ("ray.tune", "ray.rllib", "tensorboardX")  # loggers
 
-Row = dict[str, Any]
-Parameters = dict[str, Any]  # by the name in the file: training.lr
+Parameters = dict[str, object]  # by the name in the file: training.lr
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Point:
     config: AlgorithmConfig
 
 
-def tune_settings(section: Any) -> TuneSettings:
+def tune_settings(section: object) -> TuneSettings:
     """Of the section's fields; ValueError says what cannot be used."""
     if not isinstance(section, Mapping):
         raise ValueError(f"tune is {section!r}, expected fields, at least stop")
@@ -92,7 +92,7 @@ def tune_settings(section: Any) -> TuneSettings:
     return TuneSettings(**section)
 
 
-def grid(sections: Mapping[str, Any], num_samples: int = 1) -> list[Point]:
+def grid(sections: Fields, num_samples: int = 1) -> list[Point]:
     """Every trial of the grid in `sections`, which lack `tune`; ValueError names the one that cannot be trained."""
     try:
         variants = list(generate_variants(dict(sections)))
@@ -118,7 +118,7 @@ def words(parameters: Parameters) -> str:
     return ", ".join(f"{name} {value}" for name, value in parameters.items()) or "the only point"
 
 
-def run_grid(sections: Mapping[str, Any], out: Path, report: Callable[[str], None] = lambda line: None) -> list[Row]:
+def run_grid(sections: Fields, out: Path, report: Callable[[str], None] = lambda line: None) -> list[TrialRow]:
     """Train every point of the grid; a row of each trial, best first, is returned and written.
 
     sections  of make_rllib_config, and `tune`                          report  takes a line as each trial ends
@@ -134,11 +134,11 @@ def run_grid(sections: Mapping[str, Any], out: Path, report: Callable[[str], Non
         raise ValueError(f"{out / FOLDER} exists already; give another folder")
     with _quiet(), _local_ray():
         points = grid(rest, settings.num_samples)
-        _check_room(points)
+        _check_resources(points)
         out.mkdir(parents=True, exist_ok=True)
-        watch = _Watch(settings.metric, points, report)
-        results = _tuner(settings, points, out, watch).fit()
-    rows = [_row(number, points[number], watch, result, out.resolve()) for number, result in enumerate(results)]
+        progress = TuneProgress(settings.metric, points, report)
+        results = _tuner(settings, points, out, progress).fit()
+    rows = [_row(number, points[number], progress, result, out.resolve()) for number, result in enumerate(results)]
     rows.sort(key=lambda row: _rank(row, settings.mode))
     if all(row["metric"] is None for row in rows):
         report(f"no trial reported {settings.metric}: the names that there are stand in {FOLDER}/*/result.json")
@@ -146,7 +146,7 @@ def run_grid(sections: Mapping[str, Any], out: Path, report: Callable[[str], Non
     return rows
 
 
-class _Watch(tune.Callback):
+class TuneProgress(tune.Callback):
     """What the trials report while they run; they come in the order of the grid."""
 
     def __init__(self, metric: str, points: list[Point], report: Callable[[str], None]) -> None:
@@ -155,22 +155,24 @@ class _Watch(tune.Callback):
         self.steps, self.iterations = [0] * len(points), [0] * len(points)
         self.state = ["unfinished"] * len(points)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Without whom it reports to: Tune pickles its callbacks, and what draws on a terminal cannot be pickled."""
         return {**self.__dict__, "_report": None}
 
-    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: Mapping[str, object], **info: object
+    ) -> None:
         number = trials.index(trial)
-        self.iterations[number] = int(result["training_iteration"])
-        self.steps[number] = int(result.get(REPORTED_STEPS, 0))
+        self.iterations[number] = _count(result, "training_iteration")
+        self.steps[number] = _count(result, REPORTED_STEPS)
         value = finite(result, self._keys)
         if value is not None:
             self.metric[number] = value
 
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         self._ended(trials.index(trial), "done")
 
-    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         self._ended(trials.index(trial), "failed")
 
     def _ended(self, number: int, state: str) -> None:
@@ -182,9 +184,9 @@ class _Watch(tune.Callback):
         )
 
 
-def finite(result: Mapping[str, Any], keys: list[str]) -> float | None:
+def finite(result: Mapping[str, object], keys: list[str]) -> float | None:
     """The number under these keys; None where there is none, or NaN."""
-    value: Any = result
+    value: object = result
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -192,7 +194,7 @@ def finite(result: Mapping[str, Any], keys: list[str]) -> float | None:
     return float(value)
 
 
-def _config(chosen: Mapping[str, Any], sample: int) -> AlgorithmConfig:
+def _config(chosen: Fields, sample: int) -> AlgorithmConfig:
     """Of one point, with the seed of the sample, checked."""
     config = make_rllib_config(chosen)
     if sample and config.seed is not None:
@@ -201,11 +203,15 @@ def _config(chosen: Mapping[str, Any], sample: int) -> AlgorithmConfig:
     return config
 
 
-def _counts(*values: Any, least: int = 1) -> bool:
+def _count(result: Mapping[str, object], key: str) -> int:
+    return int(finite(result, [key]) or 0)
+
+
+def _counts(*values: object, least: int = 1) -> bool:
     return all(isinstance(value, int) and not isinstance(value, bool) and value >= least for value in values)
 
 
-def _check_room(points: list[Point]) -> None:
+def _check_resources(points: list[Point]) -> None:
     """Tune would wait for ever for what the cluster does not have."""
     has = ray.cluster_resources()
     for point in points:
@@ -218,7 +224,7 @@ def _check_room(points: list[Point]) -> None:
                 )
 
 
-def _tuner(settings: TuneSettings, points: list[Point], out: Path, watch: _Watch) -> tune.Tuner:
+def _tuner(settings: TuneSettings, points: list[Point], out: Path, progress: TuneProgress) -> tune.Tuner:
     return tune.Tuner(
         points[0].config.algo_class,
         param_space={"grid_search": [point.config.to_dict() for point in points]},
@@ -234,33 +240,33 @@ def _tuner(settings: TuneSettings, points: list[Point], out: Path, watch: _Watch
             checkpoint_config=tune.CheckpointConfig(
                 num_to_keep=1, checkpoint_frequency=settings.checkpoint_every, checkpoint_at_end=True
             ),
-            callbacks=[watch],
+            callbacks=[progress],
             verbose=0,
         ),
     )
 
 
-def _row(number: int, point: Point, watch: _Watch, result: Any, out: Path) -> Row:
+def _row(number: int, point: Point, progress: TuneProgress, result: tune.Result, out: Path) -> TrialRow:
     error = str(result.error).strip().splitlines()[-1] if result.error else None
     return {
         "trial": number,
-        "state": watch.state[number],
+        "state": progress.state[number],
         "parameters": point.parameters,
-        "metric": watch.metric[number],
-        "iterations": watch.iterations[number],
-        "env_steps": watch.steps[number],
+        "metric": progress.metric[number],
+        "iterations": progress.iterations[number],
+        "env_steps": progress.steps[number],
         "checkpoint": str(Path(result.checkpoint.path).relative_to(out)) if result.checkpoint else None,
         "error": error,
     }
 
 
-def _rank(row: Row, mode: str) -> tuple[bool, float]:
+def _rank(row: TrialRow, mode: str) -> tuple[bool, float]:
     """Smallest is best; without a number, last."""
     value = row["metric"]
     return (value is None, 0.0 if value is None else -value if mode == "max" else value)
 
 
-def _write(rows: list[Row], settings: TuneSettings, out: Path) -> None:
+def _write(rows: list[TrialRow], settings: TuneSettings, out: Path) -> None:
     table = {"metric": settings.metric, "mode": settings.mode, "stop": dict(settings.stop), "trials": rows}
     (out / "trials.json").write_text(json.dumps(table, indent=1) + "\n")
     with (out / "trials.csv").open("w", newline="") as file:
