@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arena.errors import IncompleteTraining, UserError
+from arena.exit_codes import FAILED, INTERRUPTED
 from arena.rl.app.config import load_train_config
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from arena.rl.app.run import TrainingRun
 
-FAILED, INTERRUPTED = 1, 130  # exit codes
 DESCRIPTION = """\
 Trains an agent with RLlib: the stock path or the tensor path, as the config says.
 
