@@ -2,7 +2,7 @@
 
 import sys
 
-from arena.commands.bench_cluster import main
+from arena.commands.bench.cluster import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from arena.commands.bench_env import main
+from arena.commands.bench.env import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from arena.commands.bench_forecaster import main
+from arena.commands.bench.forecaster import main
 
 if __name__ == "__main__":
     sys.exit(main())

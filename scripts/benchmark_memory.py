@@ -2,7 +2,7 @@
 
 import sys
 
-from arena.commands.bench_memory import main
+from arena.commands.bench.memory import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from arena.commands.bench_ranking import main
+from arena.commands.bench.ranking import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from arena.config.files import load_config
+from arena.config.flags import load_config
 from arena.errors import ResumableError, UserError
 
 

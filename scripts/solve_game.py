@@ -7,26 +7,21 @@ worst player's cost and what the file expects, relative errors of cost and sched
 reason. The last line counts them. Exit code 0 if no game failed, 1 if one did, 2 if the folder cannot be read.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 import torch
-import tyro
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # `tools` lies beside this folder and is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `tools` lies beside this folder and is not installed
 
 from tools.verify.physics.solutions import COLUMNS, Solution, solve_folder
 from tools.verify.physics.truth import TruthError
 from tools.verify.summary import summary
 
 
-def main(truth: Path, max_trades: int = 160) -> int:
-    """Let the players of every game find its equilibrium by their own gradients.
-
-    Args:
-        truth: folder with the truth files.
-        max_trades: longer games are skipped; one of 640 trades takes half a minute and gigabytes.
-    """
+def main(truth: Path, max_trades: int) -> int:
+    """Let the players of every game find its equilibrium by their own gradients."""
     torch.set_num_threads(1)  # markets this small are faster on one
     print(f"playing the games of {truth} through the shipped market, float64: {COLUMNS}")
     solutions: list[Solution] = []
@@ -42,4 +37,13 @@ def main(truth: Path, max_trades: int = 160) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="folder with the truth files")
+    parser.add_argument(
+        "--max-trades",
+        type=int,
+        default=160,
+        help="longer games are skipped; one of 640 trades takes half a minute and gigabytes (default 160)",
+    )
+    options = parser.parse_args()
+    sys.exit(main(options.truth, options.max_trades))

@@ -7,13 +7,13 @@ share of the tolerance, ok or FAILED; or skipped and why. The last line counts t
 Exit code 0 if no array failed, 1 if one did, 2 if the folder cannot be run.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 import torch
-import tyro
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # `tools` lies beside this folder and is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `tools` lies beside this folder and is not installed
 
 from tools.verify.forecasters.arrays import ArrayCheck, GoldenError
 from tools.verify.forecasters.folder import open_golden, verify_golden
@@ -21,11 +21,7 @@ from tools.verify.summary import summary
 
 
 def main(golden: Path) -> int:
-    """Compare a forecaster with what its upstream gave.
-
-    Args:
-        golden: folder with the checkpoint and the arrays.
-    """
+    """Compare a forecaster with what its upstream gave."""
     torch.set_num_threads(1)  # models this small are faster on one
     checks: list[ArrayCheck] = []
     try:
@@ -43,4 +39,7 @@ def main(golden: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--golden", type=Path, required=True, metavar="DIR", help="folder with checkpoint and arrays")
+    options = parser.parse_args()
+    sys.exit(main(options.golden))

@@ -8,13 +8,13 @@ One line a check: PASS or FAIL, name, value, expected, error; or SKIP, name, rea
 Exit code 0 if no check failed, 1 if one did, 2 if the folder cannot be replayed.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 import torch
-import tyro
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # `tools` lies beside this folder and is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `tools` lies beside this folder and is not installed
 
 from tools.verify.physics.checks import Check
 from tools.verify.physics.folder import verify_folder
@@ -23,11 +23,7 @@ from tools.verify.summary import summary
 
 
 def main(truth: Path) -> int:
-    """Replay every file of a truth folder through the shipped market.
-
-    Args:
-        truth: folder with the truth files.
-    """
+    """Replay every file of a truth folder through the shipped market."""
     torch.set_num_threads(1)  # markets this small are faster on one
     print(f"replaying {truth} through the shipped market, float64: result, name, value, expected, error")
     checks: list[Check] = []
@@ -43,4 +39,7 @@ def main(truth: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="folder with the truth files")
+    options = parser.parse_args()
+    sys.exit(main(options.truth))

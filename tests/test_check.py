@@ -106,7 +106,7 @@ def test_a_new_agent_passes(tmp_path, monkeypatch, capsys, options):
 
 def test_what_cannot_be_checked_is_said_in_a_sentence(file, capsys, monkeypatch):
     assert main(["new-agent", "my-agent"]) == 2
-    assert "'my-agent' is no name of a Python file" in capsys.readouterr().err
+    assert "'my-agent': invalid file name; use letters, digits and underscores" in capsys.readouterr().err
     assert main(["check", f"{file}:Good", "size={"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 

@@ -164,6 +164,19 @@ def test_help_tells_of_fields_and_options():
     assert done.returncode == 0
     for word in ("--config FILE", "--resume RUN", "--market.fee-bps", "bps of notional"):
         assert word in done.stdout
+    assert "--agents." not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["tournament", "--help"], ["agents"]])
+def test_a_pipe_that_ends_early_gives_no_traceback(arguments):
+    program = "import sys; from arena.cli import main; sys.exit(main(sys.argv[1:]))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments], stdout=output, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.stderr == ""
 
 
 def test_check_accepts_good_agents_and_names_what_bad_ones_break(tmp_path, capsys):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from arena.config.files import dump_config, load_config, override, read_config
+from arena.config.files import dump_config, read_config
+from arena.config.flags import load_config, override
 from arena.config.tournament import DEFAULT_FIELD, TournamentConfig
 from arena.errors import UserError
 from arena.market.presets import PRESETS, preset
@@ -128,14 +129,36 @@ def test_flags_change_fields_of_the_file():
 
 
 @pytest.mark.parametrize(
+    ("flags", "place", "value"),
+    [
+        (["--market.no-margin"], "market.margin", False),
+        (["--ray.dashboard"], "ray.dashboard", True),
+        (["--market.fee_bps=2"], "market.fee_bps", 2.0),
+        (["--data.drift-per-year", "-1e-2"], "data.drift_per_year", -0.01),
+        (["--tournament.seats", "None"], "tournament.seats", None),
+        (["--data.symbols", "A", "B"], "data.symbols", ("A", "B")),
+        (["--tournament.stop.when", "leader"], "tournament.stop.when", "leader"),
+    ],
+)
+def test_a_flag_of_each_kind(flags, place, value):
+    found = override(TournamentConfig(), flags)
+    for part in place.split("."):
+        found = getattr(found, part)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--market.fee-bps", "-2"], "command line: market.fee_bps: Input should be greater than or equal to 0"),
         (["--tournament.seats", "40"], "command line: tournament.seats: larger than the field of 16 agents"),
         (["--market.fee-bpss", "2"], "command line: market.fee_bpss: unknown key 'fee_bpss'; did you mean 'fee_bps'?"),
         (["--data.scenarios", "many"], "command line: data.scenarios: Input should be a valid integer"),
-        (["--data.scenarios"], "command line: Missing value for argument '--data.scenarios'"),
-        (["--nonsense"], "command line: Unrecognized options: --nonsense"),
+        (["--data.scenarios"], "command line: argument --data.scenarios: expected one argument"),
+        (["--nonsense"], "command line: unknown options: --nonsense"),
+        (["--agents.16.agent", "cash"], "command line: agents.16: expected a number from 0 to 15"),
+        (["--agents.0.params", "lookback"], "command line: --agents.0.params: expected pairs of a name and a value"),
+        (["--seed.x.y", "1"], "command line: --seed.x.y: no such field; --help lists all of them"),
     ],
 )
 def test_a_refused_flag_is_one_sentence(flags, said):

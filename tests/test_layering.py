@@ -15,10 +15,10 @@ MOST_MODULES = 16  # of a folder, beside __init__
 # What a package holds, lowest first: a module imports from its own entry and from those before it.
 ORDER = {
     "arena": (
-        *("old_names", "errors", "metrics", "cuda_graph", "data", "market", "config", "monitor", "cluster", "forecast"),
-        *("agents", "envs", "tournament", "rl", "bench", "commands", "api", "cli"),
+        *("old_names", "errors", "exit_codes", "metrics", "cuda_graph", "data", "market", "config", "monitor"),
+        *("cluster", "forecast", "agents", "envs", "tournament", "rl", "bench", "commands", "api", "cli"),
     ),
-    "arena.config": ("fields", "schedule", "tournament", "files", "names"),
+    "arena.config": ("fields", "schedule", "tournament", "files", "flags", "names"),
     "arena.data": ("types", "features", "synthetic", "bars", "scenarios", "windows"),
     "arena.market": (
         *("types", "storage", "presets", "impact", "accounting", "clearing", "reward", "step", "history"),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arena.bench.machine import command, describe_machine, peak_memory_bytes, versions
+from arena.bench.machine import peak_memory_bytes, provenance
 from arena.data.synthetic.market import generate
 from arena.data.synthetic.params import SyntheticParams
 from arena.forecast.forecaster import ModelForecaster
@@ -59,9 +59,7 @@ def benchmark_cache(run: CacheBenchmark) -> dict[str, Any]:
         "replay": REPLAY,
         "seconds": "of the processor" if run.device == "cpu" else "by the wall clock",
         "peak_memory_bytes": peak_memory_bytes(run.device),
-        "hardware": describe_machine(run.device),
-        "versions": versions(),
-        "command": command(),
+        **provenance(run.device),
     }
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arena.bench.machine import command, describe_machine, versions
+from arena.bench.machine import provenance
 from arena.bench.process_tree import DRIVER, KINDS, WORKER, cpu_by_kind, process_tree
 from arena.config.schedule import ScheduleConfig
 from arena.config.tournament import AgentConfig, DataConfig, MarketConfig, RayConfig, TournamentConfig
@@ -77,7 +77,7 @@ def benchmark_cluster(run: ClusterBenchmark) -> dict[str, Any]:
             f"rows_{seats * batch}": long_session(units, seats, batch)
             for units, seats, batch in ((run.session_units, 1, 1), (run.large_units, LARGE_SEATS, LARGE_BATCH))
         }
-    return found | {"hardware": describe_machine("cpu"), "versions": versions(), "command": command()}
+    return found | provenance("cpu")
 
 
 def overhead(run: ClusterBenchmark) -> dict[str, Any]:

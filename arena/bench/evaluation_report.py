@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.bench.evaluation import Finished
-from arena.bench.machine import command, describe_machine, versions
+from arena.bench.machine import provenance
 from arena.forecast.evaluate.evaluation import REFERENCE, ConfidenceBin, Evaluation
 from arena.forecast.evaluate.significance import Estimate
 
@@ -84,9 +84,7 @@ def write_files(folder: Path, finished: Finished) -> list[Path]:
         "warnings": finished.warnings,
         "scores": rows,
         "direction_reliability": reliability,
-        "hardware": describe_machine(request.device),
-        "versions": versions(),
-        "command": command(),
+        **provenance(request.device),
     }
     text = json.dumps(_json_ready(content), indent=1, allow_nan=False)
     (folder / "evaluation.json").write_text(text + "\n")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from arena.bench.machine import command, describe_machine, peak_memory_bytes, versions
+from arena.bench.machine import peak_memory_bytes, provenance
 from arena.forecast.export.artifact import load_artifact
 from arena.forecast.export.captured import CapturedModel
 from arena.forecast.export.exporter import DTYPES, script_module
@@ -66,9 +66,7 @@ def benchmark_forecaster(run: ForecasterBenchmark) -> dict[str, Any]:
         "tf32": run.tf32,
         "cuda_graph": run.capture,
         "prediction": PREDICTION,
-        "hardware": describe_machine(run.device),
-        "versions": versions(),
-        "command": command(),
+        **provenance(run.device),
     }
 
 

@@ -7,12 +7,18 @@ import resource
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import arena
 
 PACKAGES = ("torch", "numpy", "ray", "pettingzoo", "gymnasium")
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """What every record of a benchmark ends with: machine, versions and the command line."""
+    return {"hardware": describe_machine(device), "versions": versions(), "command": command()}
 
 
 def describe_machine(device: str) -> dict[str, str]:

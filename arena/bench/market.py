@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from arena.bench.machine import command, describe_machine, peak_memory_bytes, versions
+from arena.bench.machine import peak_memory_bytes, provenance
 from arena.data.synthetic.market import generate
 from arena.data.synthetic.params import SyntheticParams
 from arena.data.types import Scenarios
@@ -210,9 +210,7 @@ def _table_cost(without: _Timing, with_table: _Timing, device: str) -> dict[str,
 def _provenance(device: str) -> dict[str, object]:
     return {
         "peak_memory_bytes": peak_memory_bytes(device),
-        "hardware": describe_machine(device),
-        "versions": versions(),
-        "command": command(),
+        **provenance(device),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arena.bench.machine import command, describe_machine, peak_memory_bytes, versions
+from arena.bench.machine import peak_memory_bytes, provenance
 from arena.data.synthetic.market import generate
 from arena.data.synthetic.params import SyntheticParams
 from arena.market.presets import preset
@@ -43,9 +43,7 @@ def benchmark_memory(sizes: tuple[Size, ...] = SIZES) -> dict[str, Any]:
         "measure": "bytes kept are those of the tensors that the market holds; peak_bytes: growth of the process's "
         f"largest resident memory in {NUM_STEPS} steps, between as many markets as keep {KEPT_BYTES} bytes and twice "
         "as many",
-        "hardware": describe_machine("cpu"),
-        "versions": versions(),
-        "command": command(),
+        **provenance("cpu"),
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arena.bench.machine import command, describe_machine, peak_memory_bytes, versions
+from arena.bench.machine import peak_memory_bytes, provenance
 from arena.tournament.schedule.lineups import build_lineups
 from arena.tournament.stats import growth
 from arena.tournament.stats import leaderboard as ratings
@@ -46,9 +46,7 @@ def benchmark_ranking(run: RankingBenchmark) -> dict[str, Any]:
         "seats": SEATS,
         "unit_file": unit_file(run.unit_files),
         "measure": "CPU seconds; exponent: of the number of entrants, between the two largest fields",
-        "hardware": describe_machine("cpu"),
-        "versions": versions(),
-        "command": command(),
+        **provenance("cpu"),
     }
 
 

@@ -21,7 +21,7 @@ from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.vector.sync_vector_multi_agent_env import SyncVectorMultiAgentEnv
 
-from arena.bench.machine import command, describe_machine, peak_memory_bytes, versions
+from arena.bench.machine import peak_memory_bytes, provenance
 from arena.bench.stopwatch import Stopwatch, Watched
 from arena.rl.market_env import MarketEnv
 from arena.rl.rllib import learner
@@ -256,7 +256,5 @@ def _start_ray() -> None:
 def _provenance(device: str) -> dict[str, Any]:
     return {
         "peak_memory_bytes": peak_memory_bytes(device),
-        "hardware": describe_machine(device),
-        "versions": versions(),
-        "command": command(),
+        **provenance(device),
     }

@@ -6,11 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from arena.exit_codes import with_exit_code
+
 FOOTNOTE_AGENTS = 'Your own: "package.module:Class", "my_agent.py:MyAgent", or a trained policy, "policy:FILE".'
 FOOTNOTE_FORECASTERS = "context: least bars that it reads; horizon: most bars ahead; -: as the members or the file say."
 CHEAT = " (cheat: only with --tournament.allow-cheats)"
 
 
+@with_exit_code
 def agents(arguments: Sequence[str]) -> int:
     """Print the agents that have a name; returns the exit code."""
     as_json = _parser("agents", "Lists the built-in agents and those of installed packages.").parse_args(arguments).json
@@ -23,6 +26,7 @@ def agents(arguments: Sequence[str]) -> int:
     return _print_table(("agent", "what it does", "parameters"), table, FOOTNOTE_AGENTS)
 
 
+@with_exit_code
 def forecasters(arguments: Sequence[str]) -> int:
     """Print the forecasters that have a name; returns the exit code."""
     options = _parser("forecasters", "Lists the forecasters. Their specs take no parameters.").parse_args(arguments)

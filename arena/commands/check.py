@@ -1,10 +1,11 @@
 """`arena check`: examines an agent before it enters, one line per clause."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-BROKEN, BAD_INPUT = 1, 2  # exit codes
+from arena.errors import UserError
+from arena.exit_codes import FAILED, with_exit_code
+
 SPECS = (
     'a built-in name, "package.module:Class", "path/to/file.py:Class", "policy:FILE", "rllib:CHECKPOINT", "sb3:FILE" '
     'or "onnx:FILE"'
@@ -12,6 +13,7 @@ SPECS = (
 SIGNS = {"ok": "ok", "FAILS": "FAILS", "slow": "slow", "not tried": "-"}
 
 
+@with_exit_code
 def check(arguments: Sequence[str]) -> int:
     """Print a finding per clause; 0 if all are kept, 1 if one is broken, 2 if nothing could be examined."""
     options = _parser().parse_args(arguments)
@@ -28,14 +30,13 @@ def check(arguments: Sequence[str]) -> int:
         params = {name: read_value(value) for name, _, value in (item.partition("=") for item in options.params)}
         findings = examine(resolve_spec(options.agent), params, isolation)
     except (ValueError, IsolationUnavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        raise UserError(str(error)) from error
     for finding in findings:
         print(f"  {SIGNS[finding.verdict]:<6} {finding.clause:<15} {finding.detail}".rstrip())
     broken = [finding.clause for finding in findings if finding.verdict == "FAILS"]
     if broken:
         print(f"{options.agent} breaks the contract: {', '.join(broken)}")
-        return BROKEN
+        return FAILED
     print(f"{options.agent} keeps the contract")
     return 0
 

@@ -2,15 +2,16 @@
 
 import argparse
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arena.errors import UserError
+from arena.exit_codes import with_exit_code
+
 if TYPE_CHECKING:
     from arena.data.types import Bars
 
-BAD_INPUT = 2  # exit code
 SUFFIXES = (".parquet", ".pq")
 FILL = (
     "of bad rows and missing bars: error (default) stops at them, halt leaves bad rows out and halts a symbol "
@@ -18,6 +19,7 @@ FILL = (
 )
 
 
+@with_exit_code
 def data(arguments: Sequence[str]) -> int:
     """Print what was found, and write it if that was asked for; returns the exit code."""
     options = _parser().parse_args(arguments)
@@ -37,8 +39,7 @@ def data(arguments: Sequence[str]) -> int:
     except (ValueError, OSError, EOFError, csv.Error) as error:
         if isinstance(error, BarsError) and out is None:
             print("\n".join(error.report.text().splitlines()[1:]))  # the findings; there are no bars to sum up
-        print(f"error: {_sentence(error, options.path)}", file=sys.stderr)
-        return BAD_INPUT
+        raise UserError(_sentence(error, options.path)) from error
     return 0
 
 

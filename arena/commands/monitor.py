@@ -1,15 +1,14 @@
 """`arena monitor`: says how a running Ray is, where its dashboard is, and how to start what is missing."""
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from arena.cluster.status import DISABLED, Health, look
 from arena.errors import UserError
+from arena.exit_codes import FAILED, refuse, with_exit_code
 from arena.monitor.dashboard import TOKEN_HINT, place_grafana_dashboard
 
-NO_CLUSTER, BAD_INPUT = 1, 2  # exit codes
 DESCRIPTION = """\
 Looks at a running Ray: nodes, actors, metrics, Prometheus, Grafana; says how to start what is missing. Changes nothing.
 Prometheus and Grafana are looked for at RAY_PROMETHEUS_HOST (default http://localhost:9090) and RAY_GRAFANA_HOST
@@ -17,6 +16,7 @@ Prometheus and Grafana are looked for at RAY_PROMETHEUS_HOST (default http://loc
 """
 
 
+@with_exit_code
 def monitor(arguments: Sequence[str]) -> int:
     """Prints what it finds; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -36,14 +36,12 @@ def monitor(arguments: Sequence[str]) -> int:
         try:
             print(place_grafana_dashboard(options.write_dashboard))
         except OSError as error:
-            print(f"error: --write-dashboard {options.write_dashboard}: {error.strerror}", file=sys.stderr)
-            return BAD_INPUT
+            raise UserError(f"--write-dashboard {options.write_dashboard}: {error.strerror}") from error
         return 0
     try:
         health = look(options.address)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return NO_CLUSTER
+        return refuse(str(error), FAILED)  # there is no Ray
     for name, value in lines(health):
         print(f"  {name:<11} {value}")
     return 0

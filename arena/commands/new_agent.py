@@ -2,11 +2,11 @@
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-BAD_INPUT = 2  # exit code
+from arena.errors import UserError
+from arena.exit_codes import with_exit_code
 
 ONE_MARKET = '''"""An agent for one market at a time; it plays in all of them. Try it:  arena check {file}:{name}"""
 
@@ -65,6 +65,7 @@ class {name}:
 '''
 
 
+@with_exit_code
 def new_agent(arguments: Sequence[str]) -> int:
     """Write NAME.py here and say what to do next; returns the exit code."""
     parser = argparse.ArgumentParser("arena new-agent", description="Writes an agent to start from into this folder.")
@@ -73,15 +74,13 @@ def new_agent(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     stem = options.name.removesuffix(".py")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", stem):
-        print(f"error: {options.name!r} is no name of a Python file; letters, digits and _ are", file=sys.stderr)
-        return BAD_INPUT
+        raise UserError(f"{options.name!r}: invalid file name; use letters, digits and underscores")
     path, name = Path(f"{stem}.py"), class_name(stem)
     try:
         with path.open("x") as file:
             file.write((BATCH if options.batch else ONE_MARKET).format(file=path, name=name))
     except OSError as error:
-        print(f"error: {path}: cannot be written: {error.strerror}", file=sys.stderr)
-        return BAD_INPUT
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
     spec = f"{path}:{name}"
     print(f"wrote {path} with the class {name}; next\n  arena check {spec}\n  arena tournament --agent {spec}")
     return 0

@@ -1,11 +1,8 @@
-"""YAML file and command line -> validated config; every mistake becomes one sentence with file, line and field."""
+"""YAML file -> validated config; every mistake becomes one sentence with file, line and field."""
 
-import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr
 from difflib import get_close_matches
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -18,12 +15,6 @@ from arena.errors import UserError
 SAVED = "pickle:"  # prefix of the spec of a saved object, see arena.agents.policies.saved_object
 Place = tuple[str | int, ...]  # keys from the top of the document down to a value
 Model = TypeVar("Model", bound=BaseModel)
-
-
-def load_config(path: Path | None = None, overrides: Sequence[str] = (), description: str = "") -> TournamentConfig:
-    """Defaults, changed by a YAML file (departures only), changed by command-line flags (`--market.fee-bps 1`)."""
-    config = TournamentConfig() if path is None else read_config(path)
-    return override(config, overrides, description) if overrides else config
 
 
 def read_config(path: Path) -> TournamentConfig:
@@ -76,46 +67,6 @@ def validated(model: type[Model], content: dict[str, Any], origin: str, root: ya
         return model.model_validate(content)
     except ValidationError as error:
         raise UserError(_sentences(model, error, root, origin)) from error
-
-
-def override(config: TournamentConfig, flags: Sequence[str], description: str = "") -> TournamentConfig:
-    """The config with fields replaced by flags; --help ends the program, as usual."""
-    import tyro  # 0.2 s that a run without flags need not wait for
-
-    complaint = io.StringIO()
-    try:
-        with redirect_stderr(complaint):
-            return tyro.cli(TournamentConfig, default=config, args=list(flags), description=description)
-    except SystemExit as error:
-        if error.code:
-            raise UserError(_flag_mistake(config, flags) or _one_line(complaint.getvalue())) from error
-        raise
-
-
-def _flag_mistake(config: TournamentConfig, flags: Sequence[str]) -> str:
-    """In one sentence what is wrong with `--section.field value` flags; empty if it is something else.
-
-    tyro reports a refused value with the whole section around it, so the values are tried once more without tyro.
-    """
-    content = config.model_dump()
-    for flag, value in pairwise(flags):
-        if flag.startswith("--") and "=" not in flag:
-            *sections, field = flag.removeprefix("--").replace("-", "_").split(".")
-            place: Any = content
-            for part in sections:
-                place = place[int(part)] if isinstance(place, tuple) else place.get(part, {})
-            place[field] = None if value == "None" else value
-    try:
-        validated(TournamentConfig, content, "command line")
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-def _one_line(box: str) -> str:
-    """tyro's framed complaint as a sentence, without its title and its hint at --help."""
-    words = re.sub(r"[╭│╰─╮╯]+", " ", box.partition("For full helptext")[0].partition("\n")[2])
-    return f"command line: {' '.join(words.split())}"
 
 
 def with_followers(config: TournamentConfig, forecasters: Sequence[str]) -> TournamentConfig:

@@ -23,7 +23,7 @@ from ray._private.internal_api import memory_summary
 from ray.job_submission import JobSubmissionClient
 from rich.console import Console
 
-from arena.config.files import load_config
+from arena.config.flags import load_config
 from arena.forecast.serving import server
 from arena.tournament.results.outcome import rank
 from arena.tournament.run.session import play_all

@@ -53,7 +53,7 @@ def test_files_of_the_driver_are_enough(make_nodes, tmp_path, expected, monkeypa
     """The agent's file and the tables are where the driver is, and gone before a worker looks for them."""
     import pyarrow as pa
 
-    from arena.config.files import load_config, override
+    from arena.config.flags import load_config, override
     from arena.tournament.run.runner import player
     from arena.tournament.setup.plan import make_plan, resolve_paths
     from arena.tournament.store.units import digest

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from arena.config.files import override
+from arena.config.flags import override
 from arena.config.schedule import ScheduleConfig
 from arena.config.tournament import TournamentConfig
 from arena.errors import UserError

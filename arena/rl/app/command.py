@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from arena.errors import IncompleteTraining, UserError
+from arena.exit_codes import FAILED, INTERRUPTED
 from arena.rl.app.config import load_train_config
 
 if TYPE_CHECKING:  # what it imports takes a second, and a mistake in the config is to be reported at once
     from arena.rl.app.run import TrainingRun
 
-FAILED, INTERRUPTED = 1, 130  # exit codes
 DESCRIPTION = """\
 Trains an agent with RLlib: the stock path or the tensor path, as the config says.
 

@@ -8,9 +8,9 @@ from typing import Any
 from arena.cluster.joining import LOCAL
 from arena.config.tournament import TournamentConfig
 from arena.errors import IncompleteRun, RunInterrupted
+from arena.exit_codes import FAILED, INTERRUPTED
 from arena.tournament.leaderboard import Leaderboard
 
-FAILED, INTERRUPTED = 1, 130  # exit codes
 PIPE_WIDTH = 130  # columns where there is no terminal to ask
 MOST_NAMES = 40  # of entrants said before the start
 FORMATS = {

@@ -6,22 +6,16 @@ python scripts/benchmark_env.py --pettingzoo --num-agents 10 --num-assets 4
 """
 
 import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from arena.commands.naming import description, program
-
-SCRIPT, COMMAND = "benchmark_env.py", "arena bench env"
+from arena.commands.bench.record import benchmark_parser, write_record
+from arena.exit_codes import with_exit_code
 
 
+@with_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """`arena bench env` of these arguments, or the script of the command line's."""
-    parser = argparse.ArgumentParser(
-        program(arguments, COMMAND),
-        description=description(__doc__, arguments, SCRIPT, COMMAND),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("env", __doc__, arguments)
     parser.add_argument("--num-envs", type=int, default=4096, help="parallel markets (default 4096)")
     parser.add_argument("--num-agents", type=int, default=10)
     parser.add_argument("--num-assets", type=int, default=4)
@@ -35,26 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--forecast", action="store_true", help="also with a table of forecasts: what it adds to a step"
     )
-    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the numbers there")
     options = parser.parse_args(arguments)
 
-    for name in ("num_envs", "num_agents", "num_assets", "threads", "num_steps"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+    parser.require_positive(options, "num_envs", "num_agents", "num_assets", "threads", "num_steps")
     if options.capture and (options.pettingzoo or not options.device.startswith("cuda")):
         parser.error("--capture makes a CUDA graph of a batch's step; give --device cuda, without --pettingzoo")
     if options.forecast and options.pettingzoo:
         parser.error("--forecast measures a batch of markets; leave out --pettingzoo")
-    import torch
-
     from arena.bench.market import MarketBenchmark, benchmark_pettingzoo, benchmark_vector
     from arena.market.presets import PRESETS
 
     if options.preset not in PRESETS:
         parser.error(f"--preset is {options.preset!r}, expected one of {', '.join(PRESETS)}")
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error("--device is cuda, but this torch sees no GPU; use --device cpu or install a CUDA build of torch")
+    parser.require_device(options.device)
     size = {key: value for key, value in vars(options).items() if key not in ("json", "pettingzoo", "num_steps")}
     run = MarketBenchmark(**size, num_steps=options.num_steps or (2000 if options.pettingzoo else 60))
     markets = "one PettingZoo env" if options.pettingzoo else f"{run.num_envs} markets on {run.device}"
@@ -66,8 +53,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = benchmark_pettingzoo(run) if options.pettingzoo else benchmark_vector(run)
     for key, value in result.items():
         print(f"{key:28} {value:,.4g}" if isinstance(value, float) else f"{key:28} {value}")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
-        print(f"wrote {options.json}")
+    write_record(options.json, result)
     return 0

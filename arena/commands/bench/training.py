@@ -4,29 +4,23 @@ python scripts/benchmark_training.py --json benchmarks/training_cpu.json
 python scripts/benchmark_training.py --resident --device cuda --num-agents 10 --num-assets 4 --json gpu.json
 """
 
-import argparse
-import json
 import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from arena.commands.naming import description, program
+from arena.commands.bench.record import benchmark_parser, write_record
+from arena.errors import UserError
+from arena.exit_codes import with_exit_code
 
-SCRIPT, COMMAND = "benchmark_training.py", "arena bench training"
 
-
+@with_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """`arena bench training` of these arguments, or the script of the command line's."""
-    parser = argparse.ArgumentParser(
-        program(arguments, COMMAND),
-        description=description(__doc__, arguments, SCRIPT, COMMAND),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("training", __doc__, arguments)
     parser.add_argument("--config", type=Path, default=Path("configs/train/benchmark.yaml"), help="the workload")
     parser.add_argument("--rounds", type=int, default=3, help="measured iterations, of which the median counts")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the numbers there")
     resident = parser.add_argument_group("rollouts inside the learner, tensor path alone: for a GPU")
     resident.add_argument("--resident", action="store_true")
     resident.add_argument("--device", default="cuda", help="cuda or cpu")
@@ -37,13 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resident.add_argument("--minibatch-size", type=int, default=65536, help="rows of agents")
     options = parser.parse_args(arguments)
 
-    for name, value in vars(options).items():
-        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            parser.error(f"--{name.replace('_', '-')} is {value}, expected at least 1")
-    import torch
-
-    if options.resident and options.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error("--device is cuda, but this torch sees no GPU; use --device cpu")
+    sizes = [name for name, value in vars(options).items() if isinstance(value, int) and name != "resident"]
+    parser.require_positive(options, *sizes)
+    if options.resident:
+        parser.require_device(options.device)
     print(f"workload of {options.config}, {options.rounds} rounds, {options.threads} thread(s)", flush=True)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -57,12 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run = TrainingBenchmark(**{key: settings[key] for key in ("config", "rounds", "threads")})
             result = benchmark_training(run)
     except ValueError as error:
-        parser.error(str(error))
+        raise UserError(str(error)) from error
     report(result)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2, default=str) + "\n")
-        print(f"wrote {options.json}")
+    write_record(options.json, result)
     return 0
 
 

@@ -3,24 +3,17 @@
 python scripts/benchmark_cache.py --model toto-4m --json cache.json
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from arena.commands.naming import description, program
+from arena.commands.bench.record import benchmark_parser, write_record
+from arena.errors import UserError
+from arena.exit_codes import with_exit_code
 
-SCRIPT, COMMAND = "benchmark_cache.py", "arena bench cache"
 
-
+@with_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """`arena bench cache` of these arguments, or the script of the command line's."""
-    parser = argparse.ArgumentParser(
-        program(arguments, COMMAND),
-        description=description(__doc__, arguments, SCRIPT, COMMAND),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("cache", __doc__, arguments)
     parser.add_argument(
         "--model", default="toto-4m", help="a published model with random weights, a forecaster's name, a .pt or .pt2"
     )
@@ -32,12 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--hit-rates", type=float, nargs="+", default=[0.9, 0.99], metavar="H")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the numbers there")
     options = parser.parse_args(arguments)
 
-    for name in ("context", "horizon", "num_series", "num_bars", "batch_size", "threads"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}, expected at least 1")
+    parser.require_positive(options, "context", "horizon", "num_series", "num_bars", "batch_size", "threads")
     if not all(0.0 <= rate < 1.0 for rate in options.hit_rates):
         parser.error(f"--hit-rates are {options.hit_rates}, expected 0 <= H < 1")
     from arena.bench.cache import CacheBenchmark, benchmark_cache
@@ -52,16 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = benchmark_cache(run)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        raise UserError(str(error)) from error
     for measured in result["replays"]:
         print(
             f"hit rate {measured['hit_rate']:.2%}: {measured['speedup']:.2f}x faster, target {measured['target']:.2f}x "
             f"{'reached' if measured['reached'] else 'missed'}; a miss costs {measured['miss_us']:,.0f} us, a hit "
             f"{measured['hit_us']:.1f} us"
         )
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
-        print(f"wrote {options.json}")
+    write_record(options.json, result)
     return 0

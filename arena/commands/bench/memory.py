@@ -3,24 +3,16 @@
 python scripts/benchmark_memory.py --json memory.json
 """
 
-import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from arena.commands.naming import description, program
-
-SCRIPT, COMMAND = "benchmark_memory.py", "arena bench memory"
+from arena.commands.bench.record import benchmark_parser, write_record
+from arena.exit_codes import with_exit_code
 
 
+@with_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """`arena bench memory` of these arguments, or the script of the command line's."""
-    parser = argparse.ArgumentParser(
-        program(arguments, COMMAND),
-        description=description(__doc__, arguments, SCRIPT, COMMAND),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the numbers there")
+    parser = benchmark_parser("memory", __doc__, arguments)
     options = parser.parse_args(arguments)
     from arena.bench.memory import SIZES, benchmark_memory
 
@@ -32,8 +24,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"state {market['state_bytes']:>6,}, displayed bars {market['displayed_history_bytes']:>9,}, observations "
             f"{market['observation_bytes']:>7,}, at the peak of a step {market['peak_bytes']:>9,} bytes a market"
         )
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
-        print(f"wrote {options.json}")
+    write_record(options.json, result)
     return 0
