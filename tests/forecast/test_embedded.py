@@ -60,7 +60,7 @@ def quantiles(forecaster, context, horizon=HORIZON):
 
 def test_its_weights_are_small_and_it_says_what_it_is(embedded):
     assert (FOLDER / WEIGHTS).stat().st_size < 3_000_000
-    assert embedded.name == "embedded"
+    assert embedded.info.name == "embedded"
     assert embedded.info.max_horizon == 32
     assert embedded.info.training_cutoff is None
     assert embedded.info == load_embedded().info

@@ -70,7 +70,7 @@ def test_it_asks_for_what_every_member_can_give():
         ]
     )
     assert (ensemble.info.min_context, ensemble.info.max_horizon, ensemble.info.training_cutoff) == (7, 9, "2024-01-31")
-    assert ensemble.name == "constant_1+constant_2+persistence"
+    assert ensemble.info.name == "constant_1+constant_2+persistence"
     with pytest.raises(ValueError, match="needs at least 7"):
         ensemble.predict(torch.ones(6, 6), None, 1)
     with pytest.raises(ValueError, match="horizon is 10"):

@@ -30,7 +30,7 @@ def test_a_sum_is_an_ensemble_with_equal_weights():
     found = load_forecaster("persistence+drift + drift")
     parts = [load_forecaster(name).predict(context, None, 5).quantiles for name in ("persistence", "drift")]
     torch.testing.assert_close(found.predict(context, None, 5).quantiles, (parts[0] + 2 * parts[1]) / 3)
-    assert found.name == "persistence+drift+drift"
+    assert found.info.name == "persistence+drift+drift"
 
 
 def test_the_ensemble_is_persistence_and_the_embedded_model():

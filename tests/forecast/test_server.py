@@ -351,7 +351,7 @@ class TestActor:
         after = remote.predict(context, None, 5)
         assert torch.equal(after.quantiles, before.quantiles)
         assert torch.equal(remote.table(TableRequest(bars, 30, 20)), table)
-        assert [version.name for version in remote.health().versions] == ["persistence", "drift"]
+        assert [version.forecaster.name for version in remote.health().versions] == ["persistence", "drift"]
 
     def test_a_table_whose_owner_has_gone_is_made_again(self, actor, ray_started, name, monkeypatch):
         bars = walks(1, 4, 3000).transpose(1, 2)  # a small table would travel within its reference
