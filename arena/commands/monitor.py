@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from arena.cluster.status import DISABLED, Health, look
+from arena.cluster.status import DISABLED, Health, cluster_health
 from arena.errors import UserError
 from arena.monitor.dashboard import TOKEN_HINT, place_grafana_dashboard
 
@@ -40,7 +40,7 @@ def monitor(arguments: Sequence[str]) -> int:
             return BAD_INPUT
         return 0
     try:
-        health = look(options.address)
+        health = cluster_health(options.address)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return NO_CLUSTER
