@@ -42,7 +42,7 @@ class ContractViolation(ValueError):
         self.clause, self.detail = clause, detail
 
 
-class Watched:
+class ContractChecker:
     """Plays as the agent does; AgentFault for what whoever gets no more than its weights cannot see."""
 
     def __init__(self, agent: Agent):

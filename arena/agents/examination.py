@@ -61,7 +61,7 @@ def examine(spec: str, params: Mapping[str, Any], isolation: Isolation) -> list[
     """A finding for each of CLAUSES, in that order. ValueError or IsolationUnavailable if nothing can be examined."""
     found: dict[str, Finding] = {}
     for look in (_start, _contract, _probes):
-        for finding in look(partial(opened, spec, params, isolation, watched=True), spec):
+        for finding in look(partial(opened, spec, params, isolation, check_contract=True), spec):
             found.setdefault(finding.clause, finding)
         if any(found[clause].verdict == "FAILS" for clause in FATAL if clause in found):
             break  # it would only fail again, and slowly

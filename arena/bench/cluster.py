@@ -23,11 +23,11 @@ from arena.bench.machine import provenance
 from arena.bench.process_tree import DRIVER, KINDS, WORKER, cpu_by_kind, process_tree
 from arena.config.schedule import ScheduleConfig
 from arena.config.tournament import AgentConfig, DataConfig, MarketConfig, RayConfig, TournamentConfig
-from arena.tournament.play.job import Job, UnitTables, play_unit
-from arena.tournament.run import runner
-from arena.tournament.run.remote import play_remote
-from arena.tournament.run.runner import player
-from arena.tournament.run.session import play_all
+from arena.tournament.play.job import Job, UnitTables, run_unit
+from arena.tournament.run import workers
+from arena.tournament.run.run_units import run_units
+from arena.tournament.run.worker_task import run_unit_in_worker
+from arena.tournament.run.workers import open_workers
 from arena.tournament.setup.plan import Plan, make_plan
 from arena.tournament.store.units import write_unit
 from arena.tournament.types import Unit
@@ -83,11 +83,11 @@ def benchmark_cluster(run: ClusterBenchmark) -> dict[str, Any]:
 def overhead(run: ClusterBenchmark) -> dict[str, Any]:
     """What Ray adds to units of the default size, with the ratio that matters on top."""
     default = make_plan(default_config(run.units, max(run.workers)))
-    measured: dict[int, list[dict[str, Any]]] = {workers: [] for workers in run.workers}
+    measured: dict[int, list[dict[str, Any]]] = {count: [] for count in run.workers}
     for _ in range(run.rounds):
-        for workers in run.workers:  # in turn, as the speed of a shared machine changes
-            measured[workers].append(measure(default, workers, run.units, run.idle_seconds))
-    overheads = [found["overhead"] for workers, rounds in measured.items() if workers for found in rounds]
+        for count in run.workers:  # in turn, as the speed of a shared machine changes
+            measured[count].append(measure(default, count, run.units, run.idle_seconds))
+    overheads = [found["overhead"] for count, rounds in measured.items() if count for found in rounds]
     return {
         "overhead": statistics.median(overheads),
         "overhead_of_rounds": overheads,
@@ -100,7 +100,7 @@ def overhead(run: ClusterBenchmark) -> dict[str, Any]:
             "steps": DataConfig().episode_length,
             **stored_bytes(default),
         },
-        "runs": {str(workers): rounds for workers, rounds in measured.items()},
+        "runs": {str(count): rounds for count, rounds in measured.items()},
         "measure": "overhead: CPU time of driver, workers and Ray's daemons outside the play of units, over that in it",
     }
 
@@ -142,7 +142,7 @@ def measure(plan: Plan, workers: int, units: int, idle_seconds: float) -> dict[s
     """Play `units` units with so many workers (0: in this process), after some to warm up."""
     warm = WARM_UNITS * max(workers, 1)
     started, begun = process_tree(os.getpid()), time.perf_counter()
-    with timed_plays(), player(plan.job, RayConfig(workers=workers), len(plan.units), "benchmark") as play:
+    with timed_units(), open_workers(plan.job, RayConfig(workers=workers), len(plan.units), "benchmark") as play:
         first = took(play(plan.units[:warm]))
         start, before = time.perf_counter(), process_tree(os.getpid())
         played = took(play(plan.units[warm : warm + units]))
@@ -176,14 +176,14 @@ def measure(plan: Plan, workers: int, units: int, idle_seconds: float) -> dict[s
 def stored_bytes(plan: Plan) -> dict[str, int]:
     """Size of the file that a unit's results are, and its rows."""
     unit = plan.units[0]
-    results = play_unit(plan.job, unit).results
+    results = run_unit(plan.job, unit).results
     with tempfile.TemporaryDirectory() as folder:
         return {"rows": results.num_rows, "stored_bytes": write_unit(Path(folder), unit, results).stat().st_size}
 
 
 def round_trip(plan: Plan, units: int) -> dict[str, float]:
     """Milliseconds from submitting a unit that hardly computes to having its tables, one at a time."""
-    with player(plan.job, RayConfig(workers=1), len(plan.units), "benchmark") as play:
+    with open_workers(plan.job, RayConfig(workers=1), len(plan.units), "benchmark") as play:
         list(play(plan.units[:WARM_UNITS]))
         seconds = []
         for unit in plan.units[WARM_UNITS : WARM_UNITS + units]:
@@ -196,7 +196,7 @@ def round_trip(plan: Plan, units: int) -> dict[str, float]:
 def wait_cost() -> dict[str, float]:
     """CPU seconds of the driver to take one result while so many tasks are on their way, as `ray.wait` looks at all."""
     seconds = {}
-    with runner.started(RayConfig(workers=1), 1) as ray:
+    with workers.ray_session(RayConfig(workers=1), 1) as ray:
         nothing = ray.remote(_nothing)
         ray.get(nothing.remote())
         for in_flight in IN_FLIGHT:
@@ -231,7 +231,7 @@ def long_session(units: int, seats: int, batch_size: int) -> dict[str, Any]:
         watcher = Thread(target=_watch, args=(run, units, samples, stop), daemon=True)
         watcher.start()
         try:
-            play_all(config, make_plan(config), run, Console(file=nowhere))
+            run_units(config, make_plan(config), run, Console(file=nowhere))
         finally:
             stop.set()
             watcher.join()
@@ -254,17 +254,17 @@ def slopes(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.polyfit(done, [sample[name] for sample in late], 1)[0]) for name in columns}
 
 
-def play_timed(references: Any, unit: Unit) -> UnitTables:
+def run_unit_timed(references: Any, unit: Unit) -> UnitTables:
     """In a worker: play, and say in the table's metadata what that took."""
-    return _timed(lambda: play_remote(references, unit))
+    return _timed(lambda: run_unit_in_worker(references, unit))
 
 
-def _play_unit_timed(job: Job, unit: Unit, tables: Mapping[str, np.ndarray] = MappingProxyType({})) -> UnitTables:
-    return _timed(lambda: play_unit(job, unit, tables))
+def _run_unit_timed(job: Job, unit: Unit, tables: Mapping[str, np.ndarray] = MappingProxyType({})) -> UnitTables:
+    return _timed(lambda: run_unit(job, unit, tables))
 
 
 def took(played: Iterable[tuple[Unit, UnitTables]]) -> list[Took]:
-    """What each unit took, if it was played under `timed_plays`."""
+    """What each unit took, if it was played under `timed_units`."""
     return [
         Took(**json.loads(tables.results.schema.metadata[KEY]), table_bytes=sum(table.nbytes for table in tables))
         for _, tables in played
@@ -272,15 +272,15 @@ def took(played: Iterable[tuple[Unit, UnitTables]]) -> list[Took]:
 
 
 @contextmanager
-def timed_plays() -> Iterator[None]:
+def timed_units() -> Iterator[None]:
     """Have the runner's plays timed."""
-    work, play = runner.IN_WORKER, runner.play_unit
-    runner.IN_WORKER = (__name__, play_timed.__name__)
-    runner.play_unit = _play_unit_timed
+    work, play = workers.WORKER_FUNCTION, workers.run_unit
+    workers.WORKER_FUNCTION = (__name__, run_unit_timed.__name__)
+    workers.run_unit = _run_unit_timed
     try:
         yield
     finally:
-        runner.IN_WORKER, runner.play_unit = work, play
+        workers.WORKER_FUNCTION, workers.run_unit = work, play
 
 
 def _timed(play: Any) -> UnitTables:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from arena.cluster.tasks import QUEUED_PER_WORKER
-from arena.tournament.run.runner import NUM_RETRIES
+from arena.tournament.run.workers import NUM_RETRIES
 
 
 @dataclass(frozen=True)

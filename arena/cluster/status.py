@@ -43,7 +43,7 @@ class Health(NamedTuple):
     has_grafana: bool
 
 
-def look(address: str = "auto") -> Health:
+def cluster_health(address: str = "auto") -> Health:
     """The health of a cluster; UserError says in a sentence why there is none at this address.
 
     address  host:port of its head node; auto: RAY_ADDRESS, or the one that runs on this machine

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from arena.errors import ResumableError
 
 LATE_FACTOR, LATE_SECONDS = 3.0, 10.0  # a task is late after this many times the longest so far, and some seconds
-TICK_SECONDS = 1.0  # between two looks at what is late and what room there is
+TICK_SECONDS = 1.0  # between two looks at what is late and what capacity there is
 LOOK_SECONDS = 5.0  # for which the size of a cluster is believed
 QUEUED_PER_WORKER = 2  # one plays, one waits beside it: no worker is idle while the driver writes
 MIB = 1024**2
@@ -25,11 +25,11 @@ Item = TypeVar("Item")
 Finished = Generator[tuple[Item, Any], None, None]
 
 
-class NoRoom(ResumableError):
+class NoCapacity(ResumableError):
     """No node of the cluster can hold a task, and none came."""
 
 
-class Lost(RuntimeError):
+class LostTask(RuntimeError):
     """Ray gave a task up: `item` is what it was to do."""
 
     def __init__(self, item: Any, error: Exception):
@@ -37,16 +37,16 @@ class Lost(RuntimeError):
         self.item, self.kind = item, type(error).__name__
 
 
-class FixedRoom(NamedTuple):
+class FixedCapacity(NamedTuple):
     """A Ray of our own, which has as many processors as it was given."""
 
     in_flight: int
 
-    def lacks(self) -> str:
+    def shortage(self) -> str:
         return ""
 
 
-class ClusterRoom:
+class ClusterCapacity:
     """What a cluster has room for now: it may grow and shrink, and others may use it too."""
 
     def __init__(
@@ -77,8 +77,8 @@ class ClusterRoom:
             self._in_flight = QUEUED_PER_WORKER * max(1, at_once)
         return self._in_flight
 
-    def lacks(self) -> str:
-        """Why nothing can run for the moment, "" if something can; NoRoom when that has lasted too long."""
+    def shortage(self) -> str:
+        """Why nothing can run for the moment, "" if something can; NoCapacity when that has lasted too long."""
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if any(has.get("CPU", 0) >= self._cpus and has.get("memory", 0) >= self._memory for has in nodes):
             self._lacking_since = None
@@ -92,7 +92,7 @@ class ClusterRoom:
             f"none of the {len(nodes)} nodes of the cluster has {asked} for a task; the largest has {largest:g} CPUs"
         )
         if now - self._lacking_since > self._wait_seconds:
-            raise NoRoom(
+            raise NoCapacity(
                 f"{sentence}; waited {self._wait_seconds:g} s for another: add nodes, or set ray.cpus_per_task or "
                 "ray.memory_mb_per_task lower"
             )
@@ -104,12 +104,12 @@ class _Try(NamedTuple):
     begun: float
 
 
-def as_they_finish(
+def as_completed(
     ray: ModuleType,
     submit: Callable[[Item], Any],
     items: Iterable[Item],
-    room: FixedRoom | ClusterRoom,
-    say: Callable[[str], None] = lambda sentence: None,
+    capacity: FixedCapacity | ClusterCapacity,
+    on_message: Callable[[str], None] = lambda sentence: None,
 ) -> Finished[Item]:
     """(item, result) in the order in which they finish. Leaving cancels what still runs.
 
@@ -124,15 +124,15 @@ def as_they_finish(
     try:
         while waiting or running:
             late = _late(running, longest)
-            most = room.in_flight + len(late)
+            most = capacity.in_flight + len(late)
             while waiting and len(running) < most:
                 number = waiting.popleft()
                 running[submit(known[number])] = _Try(number, time.monotonic())
             done, _ = ray.wait(list(running), num_returns=1, timeout=TICK_SECONDS)
             if not done:
-                lack = room.lacks()
+                lack = capacity.shortage()
                 if lack and not said:
-                    say(lack)
+                    on_message(lack)
                 said = lack
                 again = [] if waiting else [number for number in late if number not in twice]
                 for number in again[: max(0, most - len(running))]:
@@ -147,7 +147,7 @@ def as_they_finish(
                 except ray.exceptions.RayTaskError:
                     raise
                 except ray.exceptions.RayError as error:
-                    raise Lost(item, error) from error
+                    raise LostTask(item, error) from error
                 longest = max(longest or 0.0, time.monotonic() - finished.begun)
                 for other in [key for key, value in running.items() if value.number == finished.number]:
                     del running[other]

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from arena.cluster.status import DISABLED, Health, look
+from arena.cluster.status import DISABLED, Health, cluster_health
 from arena.errors import UserError
 from arena.exit_codes import FAILED, refuse, with_exit_code
 from arena.monitor.dashboard import TOKEN_HINT, place_grafana_dashboard
@@ -39,7 +39,7 @@ def monitor(arguments: Sequence[str]) -> int:
             raise UserError(f"--write-dashboard {options.write_dashboard}: {error.strerror}") from error
         return 0
     try:
-        health = look(options.address)
+        health = cluster_health(options.address)
     except UserError as error:
         return refuse(str(error), FAILED)  # there is no Ray
     for name, value in lines(health):

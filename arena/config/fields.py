@@ -33,6 +33,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def refusal(place: str, message: str, value: object) -> PydanticCustomError:
+def cross_field_error(place: str, message: str, value: object) -> PydanticCustomError:
     """An error of several sections at once, blamed on the field at `place`."""
     return PydanticCustomError("sections", "{message}", {"message": message, "place": place, "value": value})

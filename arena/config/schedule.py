@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from arena.config.fields import Count, IsolationLevel, Name, Number, Section, refusal
+from arena.config.fields import Count, IsolationLevel, Name, Number, Section, cross_field_error
 
 # The format that each field belongs to; in another format it would be ignored in silence.
 ONLY_IN = {"newcomer": "gauntlet", "rounds": "swiss", "finalists": "swiss", "copies": "population"}
@@ -55,17 +55,25 @@ class ScheduleConfig(Section):
         for field, owner in ONLY_IN.items():
             value = getattr(self, field)
             if value is not None and self.format != owner:
-                raise refusal(f"tournament.{field}", f"belongs to the format {owner}, not to {self.format}", value)
+                raise cross_field_error(
+                    f"tournament.{field}", f"belongs to the format {owner}, not to {self.format}", value
+                )
         if self.lineups is not None and self.format not in ("all", "gauntlet"):
-            raise refusal("tournament.lineups", f"follows from the field in the format {self.format}", self.lineups)
+            raise cross_field_error(
+                "tournament.lineups", f"follows from the field in the format {self.format}", self.lineups
+            )
         if self.format == "pairs" and self.seats not in (None, 2):
-            raise refusal("tournament.seats", "a pair takes two seats", self.seats)
+            raise cross_field_error("tournament.seats", "a pair takes two seats", self.seats)
         if self.format == "population" and self.seats is not None:
-            raise refusal("tournament.seats", "a population holds the whole field and the copies", self.seats)
+            raise cross_field_error("tournament.seats", "a population holds the whole field and the copies", self.seats)
         if self.format == "gauntlet" and self.seats == 1:
-            raise refusal("tournament.seats", "the newcomer needs somebody to meet", self.seats)
+            raise cross_field_error("tournament.seats", "the newcomer needs somebody to meet", self.seats)
         if self.stop.when == "newcomer" and self.format != "gauntlet":
-            raise refusal("tournament.stop.when", "there is a newcomer in the format gauntlet only", self.stop.when)
+            raise cross_field_error(
+                "tournament.stop.when", "there is a newcomer in the format gauntlet only", self.stop.when
+            )
         if self.stop.when != "never" and self.format == "swiss":
-            raise refusal("tournament.stop.when", "who meets whom in swiss depends on results already", self.stop.when)
+            raise cross_field_error(
+                "tournament.stop.when", "who meets whom in swiss depends on results already", self.stop.when
+            )
         return self

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from arena.config.fields import Address, Count, IsolationLevel, Name, Number, Section, refusal
+from arena.config.fields import Address, Count, IsolationLevel, Name, Number, Section, cross_field_error
 from arena.config.schedule import ScheduleConfig
 from arena.metrics import BPS, DAYS_PER_YEAR
 
@@ -132,7 +132,9 @@ class RayConfig(Section):
     @model_validator(mode="after")
     def _ray_takes_it(self) -> Self:
         if self.cpus_per_task > 1 and self.cpus_per_task % 1:
-            raise refusal("ray.cpus_per_task", "above one, Ray sets aside whole processors only", self.cpus_per_task)
+            raise cross_field_error(
+                "ray.cpus_per_task", "above one, Ray sets aside whole processors only", self.cpus_per_task
+            )
         return self
 
 
@@ -184,32 +186,34 @@ class TournamentConfig(Section):
     def _sections_agree(self) -> Self:
         data, market, schedule = self.data, self.market, self.tournament
         if data.source == "synthetic" and data.mode == "fair" and market.cash_rate_per_year != data.drift_per_year:
-            raise refusal(
+            raise cross_field_error(
                 "data.drift_per_year",
                 "in fair mode it must equal market.cash_rate_per_year, or holding is paid and the market is not fair",
                 data.drift_per_year,
             )
         if market.wind_down > data.episode_length:
-            raise refusal(
+            raise cross_field_error(
                 "market.wind_down", f"longer than the episode of {data.episode_length} bars", market.wind_down
             )
         repeated = sorted({name for name in self.field if self.field.count(name) > 1})
         if repeated:
-            raise refusal("agents", "entrants share a name; give each its own `name`", repeated[0])
+            raise cross_field_error("agents", "entrants share a name; give each its own `name`", repeated[0])
         if schedule.seats is not None and schedule.seats > len(self.field):
-            raise refusal("tournament.seats", f"larger than the field of {len(self.field)} agents", schedule.seats)
+            raise cross_field_error(
+                "tournament.seats", f"larger than the field of {len(self.field)} agents", schedule.seats
+            )
         if schedule.newcomer is not None and schedule.newcomer not in self.field:
-            raise refusal(
+            raise cross_field_error(
                 "tournament.newcomer", f"no entrant has this name; there are {', '.join(self.field)}", schedule.newcomer
             )
         if data.source == "bars" and schedule.format == "swiss":
-            raise refusal(
+            raise cross_field_error(
                 "tournament.format",
                 "its final needs scenarios that no round has used, and windows of bars are few",
                 schedule.format,
             )
         if data.source == "bars" and schedule.stop.when != "never":
-            raise refusal(
+            raise cross_field_error(
                 "tournament.stop.when", "windows of bars are too few to stop early; leave it out", schedule.stop.when
             )
         return self

@@ -8,22 +8,22 @@ from arena.data.synthetic.market import SyntheticParams, generate
 from arena.envs.parallel import ArenaParallelEnv
 from arena.market.observation import seat_view
 from arena.market.presets import preset
-from arena.tournament.play.match import Entrant, MatchRules, play
+from arena.tournament.play.match import Entrant, MatchRules, play_match
 from arena.tournament.store.units import table_from_columns
 from arena.tournament.types import Lineup, Unit
 
 WARMUP, STEPS, SEEDS = 60, 5, (101, 102)
 
 
-@pytest.fixture(scope="session")
-def play_match():
+@pytest.fixture(scope="session", name="play_match")
+def play_match_of_mine():
     """Result rows, by agent, of a short match of `mine` against cash."""
 
     def rows(spec, num_assets, **params):
         scenarios = generate(SyntheticParams(num_assets=num_assets, num_bars=WARMUP + STEPS), SEEDS, warmup=WARMUP)
         entrants = {"mine": Entrant(spec, params), "cash": Entrant("cash")}
         unit = Unit("unit", Lineup(0, tuple(entrants)), SEEDS)
-        frame = table_from_columns(play(MatchRules(preset("sqrt"), seed=5), entrants, unit, scenarios).results)
+        frame = table_from_columns(play_match(MatchRules(preset("sqrt"), seed=5), entrants, unit, scenarios).results)
         return frame.to_pandas().set_index("agent")
 
     return rows

@@ -11,7 +11,7 @@ import pytest
 
 from arena.bench import cluster
 from arena.bench.process_tree import DRIVER, REST, cpu_by_kind, process_tree
-from arena.tournament.run import runner
+from arena.tournament.run import workers
 from arena.tournament.setup.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
@@ -56,8 +56,8 @@ def test_in_this_process_nothing_is_added():
     assert all(play["table_bytes"] > 0 for play in found["plays"])
     assert sum(play["cpu_seconds"] for play in found["plays"]) == pytest.approx(6 * found["play_cpu_seconds_per_unit"])
     assert found["cpu_seconds_per_unit"] > 0.5 * found["play_cpu_seconds_per_unit"]  # /proc counts in hundredths
-    assert runner.play_unit is cluster.play_unit, "put back"
-    assert (cluster.play_remote.__module__, cluster.play_remote.__name__) == runner.IN_WORKER
+    assert workers.run_unit is cluster.run_unit, "put back"
+    assert (cluster.run_unit_in_worker.__module__, cluster.run_unit_in_worker.__name__) == workers.WORKER_FUNCTION
 
 
 @pytest.mark.slow

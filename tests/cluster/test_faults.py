@@ -26,7 +26,7 @@ from rich.console import Console
 from arena.config.flags import load_config
 from arena.forecast.serving import server
 from arena.tournament.results.outcome import rank
-from arena.tournament.run.session import play_all
+from arena.tournament.run.run_units import run_units
 from arena.tournament.setup.plan import make_plan, resolve_paths
 from arena.tournament.store.run_folder import create_run
 
@@ -111,7 +111,7 @@ def test_the_node_of_the_forecast_server_is_lost(make_nodes, tmp_path, expected,
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    play_all(config, plan, run, Console(file=StringIO()))
+    run_units(config, plan, run, Console(file=StringIO()))
     thread.join()
     assert killed[0] < NUM_UNITS
     assert "no forecast server" not in (run / "log.jsonl").read_text(), "there was one"

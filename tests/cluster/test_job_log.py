@@ -8,7 +8,7 @@ from rich.console import Console
 
 from arena.config.tournament import TournamentConfig
 from arena.tournament.run import progress
-from arena.tournament.run.session import play_all
+from arena.tournament.run.run_units import run_units
 from arena.tournament.setup.plan import make_plan
 from arena.tournament.store.run_folder import create_run
 
@@ -27,7 +27,7 @@ def test_a_pipe_gets_whole_lines_now_and_then(tmp_path, monkeypatch, seconds, li
     )
     plan, pipe = make_plan(config), StringIO()
     run = create_run(config, "a command", plan.data_digest)
-    play_all(config, plan, run, Console(file=pipe, width=60))
+    run_units(config, plan, run, Console(file=pipe, width=60))
     said = re.findall(
         r"^(\d) of 6 batches in 0\.\d min, about 0\.\d left; ahead so far.*momentum", pipe.getvalue(), re.M
     )

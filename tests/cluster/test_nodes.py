@@ -54,7 +54,7 @@ def test_files_of_the_driver_are_enough(make_nodes, tmp_path, expected, monkeypa
     import pyarrow as pa
 
     from arena.config.flags import load_config, override
-    from arena.tournament.run.runner import player
+    from arena.tournament.run.workers import open_workers
     from arena.tournament.setup.plan import make_plan, resolve_paths
     from arena.tournament.store.units import digest
 
@@ -62,7 +62,7 @@ def test_files_of_the_driver_are_enough(make_nodes, tmp_path, expected, monkeypa
     config = resolve_paths(load_config(write_config(tmp_path), []))
     config = override(config, ["--ray.address", nodes.address])
     plan = make_plan(config)
-    with player(plan.job, config.ray, len(plan.units), "play") as play:
+    with open_workers(plan.job, config.ray, len(plan.units), "play") as play:
         (tmp_path / "agents.py").unlink()
         results = [tables.results for _, tables in play(plan.units)]
     table = pa.concat_tables(results)

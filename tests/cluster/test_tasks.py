@@ -3,7 +3,7 @@
 import pytest
 
 from arena.cluster import tasks
-from arena.cluster.tasks import ClusterRoom, FixedRoom, Lost, NoRoom, as_they_finish
+from arena.cluster.tasks import ClusterCapacity, FixedCapacity, LostTask, NoCapacity, as_completed
 from arena.errors import ResumableError
 
 HANGS = 10**9
@@ -89,7 +89,7 @@ def test_every_item_comes_once_and_no_more_are_out_than_there_is_room_for(clock)
         most = max(most, sum(end > clock.now for end in ray.ends.values()))
         return reference
 
-    found = dict(as_they_finish(ray, submit, range(20), FixedRoom(4)))
+    found = dict(as_completed(ray, submit, range(20), FixedCapacity(4)))
     assert found == {item: f"result of {item}" for item in range(20)}
     assert ray.sent == list(range(20))
     assert not ray.cancelled
@@ -101,7 +101,7 @@ def test_a_task_that_hangs_is_sent_once_more_and_bounds_the_wait(clock, stuck):
     ray = FakeRay(clock, lambda item, attempt: HANGS if item in stuck and attempt == 0 else 4.0, workers=4)
     begun, found, longest = clock.now, {}, 0.0
     last_of_others = 0.0
-    for item, result in as_they_finish(ray, ray.submit, range(10), FixedRoom(8)):
+    for item, result in as_completed(ray, ray.submit, range(10), FixedCapacity(8)):
         assert item not in found
         found[item] = result
         if item not in stuck:
@@ -119,7 +119,7 @@ def test_hanging_tasks_do_not_keep_the_others_from_being_sent(clock):
     stuck = {1, 2, 3, 4}
     ray = FakeRay(clock, lambda item, attempt: HANGS if item in stuck and attempt == 0 else 2.0, workers=6)
     found, outstanding = [], 0
-    for item, _ in as_they_finish(ray, ray.submit, range(30), FixedRoom(4)):
+    for item, _ in as_completed(ray, ray.submit, range(30), FixedCapacity(4)):
         found.append(item)
         outstanding = max(outstanding, len(ray.sent) - len(ray.cancelled) - len(found))
     assert sorted(found) == list(range(30))
@@ -134,21 +134,21 @@ def test_a_cluster_that_has_shrunk_while_all_hangs_goes_on(clock):
     class Shrinking:
         in_flight = 6
 
-        def lacks(self):
+        def shortage(self):
             return ""
 
-    room, stuck = Shrinking(), set(range(1, 7))
+    capacity, stuck = Shrinking(), set(range(1, 7))
     ray = FakeRay(clock, lambda item, attempt: HANGS if item in stuck and attempt == 0 else 2.0, workers=7)
     found = []
-    for item, _ in as_they_finish(ray, ray.submit, range(20), room):
+    for item, _ in as_completed(ray, ray.submit, range(20), capacity):
         found.append(item)
-        room.in_flight = 2
+        capacity.in_flight = 2
     assert sorted(found) == list(range(20))
 
 
 def test_a_second_try_that_hangs_too_is_not_sent_again(clock):
     ray = FakeRay(clock, lambda item, attempt: (500.0 if attempt == 0 else HANGS) if item == 1 else 2.0, workers=3)
-    assert dict(as_they_finish(ray, ray.submit, range(3), FixedRoom(6)))[1] == "result of 1"
+    assert dict(as_completed(ray, ray.submit, range(3), FixedCapacity(6)))[1] == "result of 1"
     assert ray.sent.count(1) == 2
     assert ray.cancelled == [(1, 1)], "the first was the first to finish"
 
@@ -156,13 +156,13 @@ def test_a_second_try_that_hangs_too_is_not_sent_again(clock):
 def test_nothing_is_sent_twice_while_something_else_waits_or_without_a_yardstick(clock):
     """Slow is what is slow beside others: of a run of one unit nobody knows how long it takes."""
     ray = FakeRay(clock, lambda item, attempt: 400.0, workers=1)
-    assert len(dict(as_they_finish(ray, ray.submit, range(1), FixedRoom(2)))) == 1
+    assert len(dict(as_completed(ray, ray.submit, range(1), FixedCapacity(2)))) == 1
     assert ray.sent == [0]
 
 
 def test_leaving_cancels_what_runs(clock):
     ray = FakeRay(clock, lambda item, attempt: 1.0 + item, workers=4)
-    results = as_they_finish(ray, ray.submit, range(10), FixedRoom(4))
+    results = as_completed(ray, ray.submit, range(10), FixedCapacity(4))
     assert next(results)[0] == 0
     results.close()
     assert {item for item, _ in ray.cancelled} == {1, 2, 3}
@@ -171,7 +171,7 @@ def test_leaving_cancels_what_runs(clock):
 def test_leaving_after_ray_has_ended_starts_no_other(clock):
     """ray.cancel would: and at the end of a process that hangs."""
     ray = FakeRay(clock, lambda item, attempt: 1.0 + item, workers=4)
-    results = as_they_finish(ray, ray.submit, range(10), FixedRoom(4))
+    results = as_completed(ray, ray.submit, range(10), FixedCapacity(4))
     next(results)
     ray.is_up = False
     results.close()
@@ -185,32 +185,32 @@ def test_what_ray_gives_up_is_named(clock):
         raise ray.exceptions.RayError("no more")
 
     ray.get = get
-    with pytest.raises(Lost) as error:
-        list(as_they_finish(ray, ray.submit, ["a unit"], FixedRoom(2)))
+    with pytest.raises(LostTask) as error:
+        list(as_completed(ray, ray.submit, ["a unit"], FixedCapacity(2)))
     assert (error.value.item, error.value.kind) == ("a unit", "RayError")
 
 
 def test_a_cluster_that_grows_is_used_and_one_that_shrinks_is_not_flooded(clock):
     ray = FakeRay(clock, lambda item, attempt: 1.0, workers=1)
-    room = ClusterRoom(ray, cpus=2.0, memory_mb=100)
+    capacity = ClusterCapacity(ray, cpus=2.0, memory_mb=100)
     for resources, tasks_at_once in (({"CPU": 5.0, "memory": 1e12}, 2), ({"CPU": 64.0, "memory": 5e8}, 4), ({}, 1)):
         ray.resources = resources
         clock.now += tasks.LOOK_SECONDS
-        assert room.in_flight == tasks.QUEUED_PER_WORKER * tasks_at_once
-    assert ClusterRoom(ray, cpus=1.0, most=7).in_flight == 7
+        assert capacity.in_flight == tasks.QUEUED_PER_WORKER * tasks_at_once
+    assert ClusterCapacity(ray, cpus=1.0, most=7).in_flight == 7
 
 
 def test_a_cluster_without_room_is_said_once_and_waited_for_until_a_node_comes(clock):
     ray = FakeRay(clock, lambda item, attempt: HANGS, workers=1)
     ray.alive, said = [{"Alive": True, "Resources": {"CPU": 1.0}}, {"Alive": False, "Resources": {"CPU": 8.0}}], []
     with pytest.raises(
-        NoRoom, match=r"none of the 1 nodes of the cluster has 2 CPUs for a task; the largest has 1 CPUs"
+        NoCapacity, match=r"none of the 1 nodes of the cluster has 2 CPUs for a task; the largest has 1 CPUs"
     ):
-        list(as_they_finish(ray, ray.submit, range(3), ClusterRoom(ray, cpus=2.0, wait_seconds=30.0), said.append))
+        list(as_completed(ray, ray.submit, range(3), ClusterCapacity(ray, cpus=2.0, wait_seconds=30.0), said.append))
     assert 30 < clock.now < 40
     assert len(said) == 1
     assert "waiting at most 30 s" in said[0]
-    assert issubclass(NoRoom, ResumableError)
+    assert issubclass(NoCapacity, ResumableError)
 
     ray = FakeRay(clock, lambda item, attempt: 25.0, workers=1)
     ray.alive = []
@@ -220,4 +220,4 @@ def test_a_cluster_without_room_is_said_once_and_waited_for_until_a_node_comes(c
         return ray.alive if clock.now < begun + 20 else [{"Alive": True, "Resources": {"CPU": 4.0}}]
 
     ray.nodes = nodes
-    assert len(list(as_they_finish(ray, ray.submit, range(1), ClusterRoom(ray, cpus=2.0, wait_seconds=30.0)))) == 1
+    assert len(list(as_completed(ray, ray.submit, range(1), ClusterCapacity(ray, cpus=2.0, wait_seconds=30.0)))) == 1

@@ -16,7 +16,7 @@ from arena.forecast.serving.batching import Call, MicroBatcher
 from arena.forecast.serving.service import ForecastService, UnknownVersion
 from arena.forecast.table import TableRequest, build_table
 from arena.forecast.types import Forecast, ForecasterInfo, ForecasterStats
-from arena.tournament.run.runner import start_ray
+from arena.tournament.run.workers import start_ray
 
 MAX_DELAY = 0.05  # seconds: long enough for calls made together to meet, on any machine
 

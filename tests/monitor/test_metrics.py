@@ -18,8 +18,8 @@ from arena.monitor import metrics
 from arena.monitor.dashboard import GRAFANA_DASHBOARD
 from arena.monitor.metrics import Metric
 from arena.tournament.play.job import UnitTables
-from arena.tournament.run import metering
-from arena.tournament.run.runner import task_name
+from arena.tournament.run import progress
+from arena.tournament.run.workers import task_name
 from arena.tournament.schedule.lineups import build_units
 from arena.tournament.schedule.swiss import swiss_schedule
 from arena.tournament.types import SCHEMA, Lineup
@@ -171,7 +171,7 @@ def test_a_unit_is_counted_from_its_tables(recorded):
         "num_steps": [20, 20, 0] * 2,
         "status": ["ok", "ok", "forfeit"] * 2,
     }
-    metering.count_unit(UnitTables(pa.table(columns), None, pa.table({"displacement": [0.01, -0.03]}), None))
+    progress.count_unit(UnitTables(pa.table(columns), None, pa.table({"displacement": [0.01, -0.03]}), None))
     assert recorded == [
         ("arena_matches", 2, {}),
         ("arena_market_steps", 40, {}),
@@ -208,5 +208,5 @@ def test_counting_a_unit_costs_little(recorded):
     tables = UnitTables(pa.table(columns), None, pa.table({"displacement": []}), None)
     start = time.perf_counter()
     for _ in range(20):
-        metering.count_unit(tables)
+        progress.count_unit(tables)
     assert (time.perf_counter() - start) / 20 < 5e-3

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from arena.cli import main
-from arena.cluster.status import DISABLED, Endpoint, Health, look
+from arena.cluster.status import DISABLED, Endpoint, Health, cluster_health
 from arena.commands import monitor as command
 from arena.errors import UserError
 from arena.monitor import dashboard
@@ -86,9 +86,9 @@ def test_an_address_where_nobody_listens_is_one_sentence_at_once():
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
     with pytest.raises(UserError, match=f"^--address 127.0.0.1:{free}: nobody answers at "):
-        look(f"127.0.0.1:{free}")
+        cluster_health(f"127.0.0.1:{free}")
     with pytest.raises(UserError, match="expected host:port of the head node"):
-        look("ray://127.0.0.1:10001")
+        cluster_health("ray://127.0.0.1:10001")
 
 
 def test_the_dashboard_is_written_where_it_is_wanted(tmp_path, capsys):

@@ -20,7 +20,7 @@ import torch
 from arena.forecast.serving.server import RemoteForecaster, start_server
 from arena.monitor.dashboard import GRAFANA_DASHBOARD
 from arena.tournament.play.job import UnitTables
-from arena.tournament.run.metering import count_unit
+from arena.tournament.run.progress import count_unit
 from arena.tournament.types import SCHEMA
 
 pytestmark = [

@@ -10,7 +10,7 @@ from arena.cli import tournament
 from arena.config.files import read_config
 from arena.config.tournament import AgentConfig
 from arena.tournament.results.outcome import rank
-from arena.tournament.run.session import play_all
+from arena.tournament.run.run_units import run_units
 from arena.tournament.setup.plan import make_plan
 from arena.tournament.store.run_folder import create_run
 
@@ -50,7 +50,7 @@ def board_of(name, tmp_path, scenarios, agents=None):
     )
     plan = make_plan(config)
     run = create_run(config, "a control", plan.data_digest)
-    play_all(config, plan, run, Console(file=StringIO()))
+    run_units(config, plan, run, Console(file=StringIO()))
     return rank(run, plan, config.seed).to_json()
 
 

@@ -20,10 +20,10 @@ from arena.forecast.table import TableRequest, build_table
 from arena.forecast.types import ForecasterInfo
 from arena.market.presets import preset
 from arena.tournament.play import unit_forecasts
-from arena.tournament.play.job import play_unit
-from arena.tournament.play.match import Entrant, MatchRules, play
+from arena.tournament.play.job import run_unit
+from arena.tournament.play.match import Entrant, MatchRules, play_match
 from arena.tournament.play.unit_forecasts import ForecastRules, UnitForecasts
-from arena.tournament.run.session import play_all
+from arena.tournament.run.run_units import run_units
 from arena.tournament.setup.forecast_pairs import followed, forecast_pairs
 from arena.tournament.setup.plan import make_plan, resolve_paths
 from arena.tournament.stats.leaderboard import leaderboard
@@ -129,7 +129,7 @@ def watcher(tmp_path):
 def rows(scenarios, entrants, rules=RULES):
     """Result rows as a data frame."""
     unit = Unit("unit", Lineup(0, tuple(entrants)), SEEDS)
-    return table_from_columns(play(rules, entrants, unit, scenarios).results).to_pandas()
+    return table_from_columns(play_match(rules, entrants, unit, scenarios).results).to_pandas()
 
 
 def follower(forecaster, agent="mean_variance", **params):
@@ -161,7 +161,7 @@ def played(config):
     """The digest of a fresh run."""
     plan = make_plan(config)
     run = create_run(config, "a command", plan.data_digest, plan.job.forecasters)
-    play_all(config, plan, run, Console(file=StringIO()))
+    run_units(config, plan, run, Console(file=StringIO()))
     return digest(compact(run, plan.units))
 
 
@@ -259,10 +259,10 @@ def test_lineups_on_the_same_scenarios_share_their_tables(tmp_path, monkeypatch)
         lambda *asked: (built.extend(each.info.name for each in asked[0]), real(*asked))[1],
     )
     plan = make_plan(small(tmp_path))
-    first = [digest(play_unit(plan.job, unit).results) for unit in plan.units]
+    first = [digest(run_unit(plan.job, unit).results) for unit in plan.units]
     assert len(plan.units) == 10
     assert sorted(built) == sorted(2 * ["persistence", "drift", "persistence+drift"])
-    assert [digest(play_unit(plan.job, unit).results) for unit in plan.units[::-1]] == first[::-1]
+    assert [digest(run_unit(plan.job, unit).results) for unit in plan.units[::-1]] == first[::-1]
 
 
 def test_tables_in_a_folder_are_made_once(tmp_path, monkeypatch):
@@ -339,7 +339,7 @@ def test_a_changed_file_is_neither_mixed_into_a_run_nor_into_its_workers(tmp_pat
     write_artifact(path, "another")
     unit_forecasts._loaded.clear()
     with pytest.raises(ValueError, match=r"upward.pt' is not the one that the tournament began with"):
-        play_unit(plan.job, plan.units[0])
+        run_unit(plan.job, plan.units[0])
     with pytest.raises(UserError, match=r"the forecaster .*upward.pt has changed since .* began; start a new run"):
         check_same_inputs(run, plan.data_digest, make_plan(config).job.forecasters)
 

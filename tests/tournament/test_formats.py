@@ -19,10 +19,10 @@ from arena.config.tournament import TournamentConfig
 from arena.errors import UserError
 from arena.market.presets import preset
 from arena.tournament.results.outcome import rank, write_outcome
-from arena.tournament.run.session import play_all
-from arena.tournament.schedule.finished_units import survey
+from arena.tournament.run.run_units import run_units
+from arena.tournament.schedule.finished_units import run_state
 from arena.tournament.schedule.formats import fixed_lineups, fixed_schedule, gauntlet, pairs, population
-from arena.tournament.schedule.swiss import Swiss, swiss_schedule
+from arena.tournament.schedule.swiss import SwissSchedule, swiss_schedule
 from arena.tournament.setup.controls import control
 from arena.tournament.setup.plan import make_plan
 from arena.tournament.stats.population import crowding
@@ -112,7 +112,7 @@ def test_a_population_holds_the_field_and_one_crowd() -> None:
     assert crowd_sentences(crowding(table.slice(0, 0), field, 3, "growth_cv", "seed")) == []
 
 
-def swiss(num: int, seats: int, rounds: int, scenarios: int = 12, seed: int = 0) -> Swiss:
+def swiss(num: int, seats: int, rounds: int, scenarios: int = 12, seed: int = 0) -> SwissSchedule:
     config = ScheduleConfig(format="swiss", seats=seats, rounds=rounds, finalists=6, batch_size=4)
     return swiss_schedule(names(num), config, seed, range(2 * scenarios))
 
@@ -170,17 +170,17 @@ def test_a_survey_goes_on_where_results_end(tmp_path: Path) -> None:
     schedule = swiss(8, 4, 2, scenarios=4)
     skill = {agent: index / 10 for index, agent in enumerate(schedule.agents)}
     played = []
-    while missing := survey(tmp_path, schedule).missing:
+    while missing := run_state(tmp_path, schedule).missing:
         unit = missing[-1]  # any order
         store.write_unit(tmp_path, unit, rows([unit], skill))
         played.append(unit.name)
     assert len(played) == schedule.num_units
     first = next((tmp_path / "units").glob("round-001-*"))
     first.write_bytes(b"damaged")
-    seen = survey(tmp_path, schedule)
+    seen = run_state(tmp_path, schedule)
     assert [unit.name for unit in seen.missing] == [first.stem], "later rounds wait for it"
     store.write_unit(tmp_path, seen.missing[0], rows(seen.missing, skill))
-    assert survey(tmp_path, schedule).missing == []
+    assert run_state(tmp_path, schedule).missing == []
 
 
 @pytest.mark.parametrize(
@@ -238,12 +238,12 @@ def test_every_format_is_played_and_ranked(tmp_path: Path, form: str) -> None:
     config = TournamentConfig.model_validate(content)
     plan = make_plan(config)
     run = create_run(config, "a command", "")
-    play_all(config, plan, run, Console(file=StringIO()))
+    run_units(config, plan, run, Console(file=StringIO()))
     found = rank(run, plan, 0) if form in ("pairs", "gauntlet") else write_outcome(run, plan, 0, form)
     board = found.to_json()
     assert {entry["agent"] for entry in board["agents"]} == set(config.field)
     assert board["scenarios"] == 6
-    every = store.read_units(run, survey(run, plan.schedule).present)
+    every = store.read_units(run, run_state(run, plan.schedule).present)
     assert board["digest"] == store.digest(every)
     seats = {"pairs": 2, "gauntlet": 3, "swiss": 2, "population": 5}
     matches = Counter(zip(every["lineup"].to_pylist(), every["scenario"].to_pylist()))

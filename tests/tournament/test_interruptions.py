@@ -19,9 +19,9 @@ from arena.config.files import dump_config
 from arena.config.tournament import TournamentConfig
 from arena.errors import IncompleteRun
 from arena.tournament.results.outcome import rank
-from arena.tournament.run import runner
-from arena.tournament.run.session import play_all
-from arena.tournament.schedule.finished_units import survey
+from arena.tournament.run import workers
+from arena.tournament.run.run_units import run_units
+from arena.tournament.schedule.finished_units import run_state
 from arena.tournament.setup.plan import make_plan
 from arena.tournament.store.run_folder import create_run, open_run
 
@@ -68,7 +68,7 @@ def play(run: Path) -> str:
     """Go on with a run folder until it is finished; the digest."""
     config = open_run(run)
     plan = make_plan(config)
-    play_all(config, plan, run, Console(file=StringIO()))
+    run_units(config, plan, run, Console(file=StringIO()))
     return rank(run, plan, config.seed).digest
 
 
@@ -92,7 +92,7 @@ def test_a_full_disk_costs_nothing_that_was_finished(tmp_path: Path, monkeypatch
             IncompleteRun, match=r"cannot store unit round-\S+ in .*: No space left on device: stopped after"
         ):
             play(run)
-        present = {unit.name for unit in survey(run, make_plan(open_run(run)).schedule).present}
+        present = {unit.name for unit in run_state(run, make_plan(open_run(run)).schedule).present}
         assert kept < present, "what was finished stays, and some more is"
         kept, room[0] = present, 5
         assert not list(run.rglob("*.tmp"))
@@ -132,10 +132,10 @@ def test_five_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     path.write_text(dump_config(config))
     units = tmp_path / "runs" / "0002-swiss" / "units"
     killed = 0
-    for kill, workers in enumerate((0, 1, 2, 4, 0)):
+    for kill, count in enumerate((0, 1, 2, 4, 0)):
         what = ["--resume", str(units.parent)] if kill else ["--config", str(path)]
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "scripts" / "tournament.py"), *what, "--ray.workers", str(workers)],
+            [sys.executable, str(ROOT / "scripts" / "tournament.py"), *what, "--ray.workers", str(count)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=ROOT,
@@ -160,7 +160,7 @@ def test_a_unit_that_always_loses_its_process_ends_the_run_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: str
 ) -> None:
     """It can be resumed where there is more memory, or with the agent in a process of its own."""
-    monkeypatch.setattr(runner, "NUM_RETRIES", 1)
+    monkeypatch.setattr(workers, "NUM_RETRIES", 1)
     field = [
         {"agent": "cash"},
         {"agent": f"{tmp_path}/agents.py:{'Dies' if cause == 'WorkerCrashedError' else 'Slow'}"},

@@ -11,7 +11,7 @@ from arena.config.tournament import AgentConfig, TournamentConfig
 from arena.data.synthetic.market import SyntheticParams, generate
 from arena.errors import UserError
 from arena.market.presets import preset
-from arena.tournament.play.match import Entrant, MatchRules, play
+from arena.tournament.play.match import Entrant, MatchRules, play_match
 from arena.tournament.setup.entrants import MOST_NAMES, code_note, entrants_with_code, isolation
 from arena.tournament.setup.plan import make_plan
 from arena.tournament.store.units import digest, table_from_columns
@@ -52,7 +52,7 @@ def of_match(entrants):
     seeds = (101, 102)
     scenarios = generate(SyntheticParams(num_assets=ASSETS, num_bars=64), seeds, warmup=60)
     unit = Unit("unit", Lineup(0, tuple(entrants)), seeds)
-    return table_from_columns(play(MatchRules(preset("sqrt"), seed=5), entrants, unit, scenarios).results)
+    return table_from_columns(play_match(MatchRules(preset("sqrt"), seed=5), entrants, unit, scenarios).results)
 
 
 def test_policies_from_files_play_isolated_with_the_same_digest(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from arena.agents.sandbox.bubblewrap import checked_program
 from arena.config.tournament import TournamentConfig
 from arena.errors import UserError
 from arena.tournament.results.outcome import write_outcome
-from arena.tournament.run.session import play_all
+from arena.tournament.run.run_units import run_units
 from arena.tournament.setup.entrants import isolation
 from arena.tournament.setup.plan import make_plan
 from arena.tournament.store.run_folder import create_run
@@ -66,7 +66,7 @@ def tiny(tmp_path, names=("Dice", "Follows"), level="process", workers=0, **sche
 def played(config):
     plan = make_plan(config)
     run = create_run(config, "a command", plan.data_digest, plan.job.forecasters)
-    play_all(config, plan, run, Console(file=StringIO()))
+    run_units(config, plan, run, Console(file=StringIO()))
     return digest(compact(run, plan.units)), plan, run
 
 
@@ -107,7 +107,7 @@ def test_the_verdict_of_a_clock_is_stored(tmp_path):
     # Whoever finishes the run asks the clock about the missing unit only, whatever he makes of the file of agents.
     (run / "units" / f"{plan.units[0].name}.parquet").unlink()
     kept = [path.stat().st_mtime_ns for path in sorted((run / "units").iterdir())]
-    play_all(config, plan, run, Console(file=StringIO()))
+    run_units(config, plan, run, Console(file=StringIO()))
     assert [path.stat().st_mtime_ns for path in sorted((run / "units").iterdir())][1:] == kept
     assert digest(compact(run, plan.units)) == before
 

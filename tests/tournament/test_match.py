@@ -14,7 +14,7 @@ from arena.market.observation import seat_view
 from arena.market.presets import preset
 from arena.market.vector import VectorMarket
 from arena.metrics import utility
-from arena.tournament.play.match import Entrant, MatchRules, entrant_generator, play
+from arena.tournament.play.match import Entrant, MatchRules, entrant_generator, play_match
 from arena.tournament.store.units import digest, table_from_columns
 from arena.tournament.types import FORFEIT, FORFEIT_FINAL_NAV, MARKET_SCHEMA, OK, PATH_SCHEMA, Lineup, Unit
 
@@ -105,7 +105,7 @@ def field(*names, **others):
 def rows(scenarios, entrants, names=None, rules=RULES, seeds=SEEDS):
     """Result rows of one unit as a data frame, and its table."""
     unit = Unit("unit", Lineup(0, tuple(names or entrants)), tuple(seeds))
-    table = table_from_columns(play(rules, entrants, unit, scenarios).results)
+    table = table_from_columns(play_match(rules, entrants, unit, scenarios).results)
     return table.to_pandas(), table
 
 
@@ -116,7 +116,7 @@ def same_rows(left, right, but=("seconds",)):
 
 def test_rows_and_paths_agree(scenarios):
     unit = Unit("unit", Lineup(4, FIELD), SEEDS)
-    played = play(RULES, field(*FIELD), unit, scenarios, num_path_scenarios=2)
+    played = play_match(RULES, field(*FIELD), unit, scenarios, num_path_scenarios=2)
     frame = table_from_columns(played.results).to_pandas()
     assert frame["scenario"].tolist() == [seed for seed in SEEDS for _ in FIELD]
     assert frame["agent"].tolist() == list(FIELD) * len(SEEDS)
@@ -138,7 +138,7 @@ def test_rows_and_paths_agree(scenarios):
 
 def test_what_ratios_and_the_cost_split_are_made_of(scenarios):
     unit = Unit("unit", Lineup(4, FIELD), SEEDS)
-    played = play(RULES, field(*FIELD), unit, scenarios, num_path_scenarios=len(SEEDS))
+    played = play_match(RULES, field(*FIELD), unit, scenarios, num_path_scenarios=len(SEEDS))
     frame = table_from_columns(played.results).to_pandas()
     nav = np.reshape(played.paths["nav"], (len(SEEDS) * len(FIELD), STEPS + 1))
     returns = nav[:, 1:] / nav[:, :-1] - 1
@@ -150,7 +150,7 @@ def test_what_ratios_and_the_cost_split_are_made_of(scenarios):
 
 def test_a_market_path_adds_up(scenarios):
     unit = Unit("unit", Lineup(4, FIELD), SEEDS)
-    played = play(RULES, field(*FIELD), unit, scenarios, num_market_scenarios=2)
+    played = play_match(RULES, field(*FIELD), unit, scenarios, num_market_scenarios=2)
     frame = table_from_columns(played.markets, MARKET_SCHEMA).to_pandas()
     assert len(frame) == 2 * 3 * (STEPS + 1) * len(FIELD)
     assert sorted(set(frame["scenario"])) == sorted(SEEDS[:2])
@@ -176,7 +176,7 @@ def test_a_market_path_adds_up(scenarios):
 
 def test_a_market_path_explains_the_impact_that_seats_paid(scenarios):
     unit = Unit("unit", Lineup(0, FIELD), SEEDS)
-    played = play(RULES, field(*FIELD), unit, scenarios, num_market_scenarios=1)
+    played = play_match(RULES, field(*FIELD), unit, scenarios, num_market_scenarios=1)
     frame = table_from_columns(played.markets, MARKET_SCHEMA).to_pandas()
     opens = scenarios.bars[0, WARMUP:, :, OPEN].numpy()
     fills = frame[frame["step"] > 0].copy()
@@ -190,7 +190,7 @@ def test_a_market_path_explains_the_impact_that_seats_paid(scenarios):
 def test_keeping_paths_changes_no_result(scenarios, bad):
     entrants = field("momentum", "random", offender=bad("Raises"))
     unit = Unit("unit", Lineup(0, tuple(entrants)), SEEDS)
-    bare, watched = (play(RULES, entrants, unit, scenarios, kept, kept) for kept in (0, 2))
+    bare, watched = (play_match(RULES, entrants, unit, scenarios, kept, kept) for kept in (0, 2))
     assert digest(table_from_columns(bare.results)) == digest(table_from_columns(watched.results))
     assert table_from_columns(bare.markets, MARKET_SCHEMA).num_rows == 0
     assert set(watched.markets["agent"]) == {"momentum", "random"}, "a forfeit has no rows"

@@ -18,18 +18,18 @@ from arena.cli import main, tournament
 from arena.config.files import dump_config
 from arena.config.tournament import TournamentConfig
 from arena.errors import IncompleteRun, UserError
-from arena.tournament.play.job import play_unit
+from arena.tournament.play.job import run_unit
 from arena.tournament.report import plots
 from arena.tournament.results.outcome import rank
-from arena.tournament.run import session
-from arena.tournament.run.session import play_all
+from arena.tournament.run import run_units as run_units_module
+from arena.tournament.run.run_units import run_units
 from arena.tournament.setup.plan import make_plan, resolve_paths
 from arena.tournament.store import mirror as mirror_module
 from arena.tournament.store import remote_folder
-from arena.tournament.store.mirror import Mirror, fetch_run, mirror_of
+from arena.tournament.store.mirror import Mirror, fetch_run, open_mirror
 from arena.tournament.store.remote_folder import RemoteFolder, child_uri, parent_uri
 from arena.tournament.store.run_folder import create_run
-from arena.tournament.store.units import NotStored, unit_files, write_paths, write_unit
+from arena.tournament.store.units import StorageError, unit_files, write_paths, write_unit
 from tests.tournament.test_stopping import config as stopping_config
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +134,7 @@ def test_a_run_goes_on_from_its_copy_alone(
     tmp_path: Path, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Ctrl-C after three units, then the disk is lost."""
-    stored = session._store
+    stored = run_units_module._store
 
     def stop(run: Path, mirror: Mirror | None, unit: object, tables: object) -> None:
         if len(list((run / "units").glob("*.parquet"))) == 3:
@@ -142,7 +142,7 @@ def test_a_run_goes_on_from_its_copy_alone(
         stored(run, mirror, unit, tables)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(session, "_store", stop)
+        patch.setattr(run_units_module, "_store", stop)
         code, run = begin(small(tmp_path))
     assert code == 130
     uri = (tmp_path / "there" / run.name).as_uri()
@@ -232,7 +232,7 @@ def test_a_short_outage_is_waited_for(tmp_path: Path, expected: str, monkeypatch
 def test_rows_of_a_unit_are_put_last_and_few_units_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = resolve_paths(small(tmp_path))
     plan, run = make_plan(config), create_run(config, "a command", "")
-    play_all(config, plan, run, Console(file=StringIO()))
+    run_units(config, plan, run, Console(file=StringIO()))
     monkeypatch.setattr(mirror_module, "MOST_PENDING", 2)
     asked: list[str] = []
     gate = threading.Event()
@@ -298,20 +298,20 @@ def test_a_folder_of_another_run_is_refused_on_both_sides(tmp_path: Path, capsys
 def test_what_the_stop_rule_drops_is_dropped_there_too(tmp_path: Path) -> None:
     config = resolve_paths(stopping_config(tmp_path, mirror=str(tmp_path / "there")))
     plan, run = make_plan(config), create_run(config, "a command", "")
-    with mirror_of(run, config.mirror) as mirror:
+    with open_mirror(run, config.mirror) as mirror:
         assert mirror
-        play_all(config, plan, run, Console(file=StringIO()), mirror)
+        run_units(config, plan, run, Console(file=StringIO()), mirror)
         mirror.finish()
     there = tmp_path / "there" / run.name
     kept = files(run)
     assert files(there) == kept
     beyond = plan.units[-1]  # put by a driver that was killed before it could throw this away
-    tables = play_unit(plan.job, beyond)
+    tables = run_unit(plan.job, beyond)
     write_paths(there, beyond, tables.paths)
     write_unit(there, beyond, tables.results)
     assert len(files(there)) == len(kept) + 2
-    with mirror_of(run, config.mirror) as mirror:
-        play_all(config, plan, run, Console(file=StringIO()), mirror)
+    with open_mirror(run, config.mirror) as mirror:
+        run_units(config, plan, run, Console(file=StringIO()), mirror)
     assert set(files(there)) == set(kept)
     assert rank(run, plan, 0).stop["decided"]
 
@@ -320,7 +320,7 @@ def test_what_the_stop_rule_drops_is_dropped_there_too(tmp_path: Path) -> None:
 def test_a_folder_is_not_its_own_copy(tmp_path: Path) -> None:
     code, run = begin(small(tmp_path, mirror=str(tmp_path / "here")))
     assert code == 0
-    with mirror_of(run, (tmp_path / "here").as_uri()) as mirror:
+    with open_mirror(run, (tmp_path / "here").as_uri()) as mirror:
         assert mirror is None
     assert [path.name for path in (tmp_path / "here").iterdir()] == [run.name]
 
@@ -403,7 +403,7 @@ def test_what_is_newer_is_kept(tmp_path: Path) -> None:
     there = tmp_path / "there" / run.name
     for name in ("log.jsonl", "report.html"):
         (run / name).write_text("short")
-    with mirror_of(run, config.mirror) as mirror:
+    with open_mirror(run, config.mirror) as mirror:
         assert mirror
         mirror.finish()
     (run / "log.jsonl").write_text("longer here, as the driver was killed before it could put it\n")
@@ -438,18 +438,18 @@ def test_a_listing_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError("the network is gone")
 
     monkeypatch.setattr(RemoteFolder, "list", gone)
-    with mirror_of(run, config.mirror) as mirror:
+    with open_mirror(run, config.mirror) as mirror:
         assert mirror
         with pytest.raises(IncompleteRun, match=r"cannot look into file:.*: the network is gone: stopped after 0 of 6"):
-            play_all(config, plan, run, Console(file=StringIO()), mirror)
+            run_units(config, plan, run, Console(file=StringIO()), mirror)
         assert mirror.broken
-        with pytest.raises(NotStored):
+        with pytest.raises(StorageError):
             mirror.join()
     monkeypatch.undo()
     (tmp_path / "there").mkdir(exist_ok=True)
     (tmp_path / "there" / run.name).write_text("a file where the folder should be")
-    with mirror_of(run, config.mirror) as mirror, pytest.raises(IncompleteRun, match="stopped after 0 of 6 batches"):
-        play_all(config, plan, run, Console(file=StringIO()), mirror)
+    with open_mirror(run, config.mirror) as mirror, pytest.raises(IncompleteRun, match="stopped after 0 of 6 batches"):
+        run_units(config, plan, run, Console(file=StringIO()), mirror)
 
 
 @pytest.mark.slow
@@ -464,7 +464,7 @@ def test_a_path_as_a_mirror_is_stored_as_an_absolute_uri(tmp_path: Path, monkeyp
 def test_the_same_run_or_a_sentence(tmp_path: Path) -> None:
     config = resolve_paths(small(tmp_path))
     run = create_run(config, "a command", "")
-    with mirror_of(run, config.mirror) as mirror:
+    with open_mirror(run, config.mirror) as mirror:
         assert mirror
         mirror.join()
         (tmp_path / "there" / run.name / "environment.json").write_text("{}")

@@ -25,7 +25,7 @@ from arena.tournament.report.tables import MEASURES
 from arena.tournament.results.leaderboard_frame import LeaderboardFrame, leaderboard_html
 from arena.tournament.results.outcome import rank, write_outcome
 from arena.tournament.results.run_result import TournamentRun, load_run
-from arena.tournament.run.session import play_all
+from arena.tournament.run.run_units import run_units
 from arena.tournament.setup import ranking_plan
 from arena.tournament.setup.plan import Plan, make_plan, resolve_paths
 from arena.tournament.stats.leaderboard import leaderboard
@@ -58,7 +58,7 @@ def played(folder: Path, **changes: object) -> tuple[Plan, Path]:
     config = resolve_paths(TournamentConfig.model_validate(content | changes))
     plan = make_plan(config)
     run = create_run(config, "a command", plan.data_digest)
-    play_all(config, plan, run, Console(file=StringIO()))
+    run_units(config, plan, run, Console(file=StringIO()))
     write_outcome(run, plan, config.seed, f"{config.name}, seed {config.seed}")
     return plan, run
 
@@ -370,9 +370,9 @@ def test_a_full_disk_at_the_beginning_is_told(
         raise OSError(28, "No space left on device")
 
     (copied / "ranking.json").unlink()
-    monkeypatch.setattr(ranking_plan, "whole_file", full)
+    monkeypatch.setattr(ranking_plan, "atomic_file", full)
     with pytest.raises(IncompleteRun, match=r"cannot write ranking\.json to .*: No space left on device"):
-        play_all(load_run(copied).config, finished[0], copied, Console(file=StringIO()))
+        run_units(load_run(copied).config, finished[0], copied, Console(file=StringIO()))
 
 
 def damage(run: Path, what: str) -> None:

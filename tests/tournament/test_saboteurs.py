@@ -15,7 +15,7 @@ from arena.agents.sandbox import launch
 from arena.agents.sandbox.isolation import Isolation
 from arena.data.synthetic.market import SyntheticParams, generate
 from arena.market.presets import preset
-from arena.tournament.play.match import Entrant, MatchRules, play
+from arena.tournament.play.match import Entrant, MatchRules, play_match
 from arena.tournament.store.units import table_from_columns
 from arena.tournament.types import FORFEIT, NOT_IN_DIGEST, OK, Lineup, Unit
 from tests import needs
@@ -93,7 +93,7 @@ def saboteur(folder, name, level, **params):
 def played(scenarios, entrants):
     """Result rows as a data frame without what the digest leaves out."""
     unit = Unit("unit", Lineup(0, tuple(entrants)), SEEDS)
-    frame = table_from_columns(play(RULES, entrants, unit, scenarios).results).to_pandas()
+    frame = table_from_columns(play_match(RULES, entrants, unit, scenarios).results).to_pandas()
     return frame.drop(columns=list(NOT_IN_DIGEST)), dict(zip(frame["agent"], frame["traceback"]))
 
 

@@ -14,8 +14,10 @@ from arena.config.tournament import TournamentConfig
 from arena.forecast.baselines import Drift
 from arena.forecast.serving import server
 from arena.tournament.play import unit_forecasts
-from arena.tournament.run import forecast_server, runner
-from arena.tournament.run.session import play_all
+from arena.tournament.run import forecast_server, workers
+from arena.tournament.run.job_files import SharedJob
+from arena.tournament.run.run_units import run_units
+from arena.tournament.run.worker_task import run_shared_unit
 from arena.tournament.setup.plan import make_plan
 from arena.tournament.store.run_folder import create_run
 from arena.tournament.store.units import compact, digest
@@ -62,7 +64,7 @@ def played(config):
     """The digest of a fresh run."""
     plan = make_plan(config)
     run = create_run(config, "a command", plan.data_digest, plan.job.forecasters)
-    play_all(config, plan, run, Console(file=StringIO()))
+    run_units(config, plan, run, Console(file=StringIO()))
     return digest(compact(run, plan.units))
 
 
@@ -129,10 +131,10 @@ def test_workers_take_the_tables_of_bars_from_the_server(tmp_path, bars, monkeyp
     """What the driver is told is what workers would make; and a broken table is left to the workers."""
     config = field(tmp_path, 1, bars)
     plan = make_plan(config)
-    runner.start_ray(config.ray, 1)
+    workers.start_ray(config.ray, 1)
     try:
-        served = forecast_server.serve(plan.job, config.ray)
-        assert served.server == server.NAME
+        served = forecast_server.start_forecast_server(plan.job, config.ray)
+        assert served.name == server.NAME
         assert set(served.tables) == {"persistence", "drift", "persistence+drift"}
         request = unit_forecasts.table_request(plan.job.rules.forecast, plan.job.windows)
         expected = unit_forecasts.build_tables([Drift()], request)[0]
@@ -142,10 +144,12 @@ def test_workers_take_the_tables_of_bars_from_the_server(tmp_path, bars, monkeyp
 
         calls = []
         monkeypatch.setattr(unit_forecasts, "build_tables", lambda *asked: calls.append(asked))
-        without = forecast_server.play_served(plan.job, plan.units[0], None, served.tables)
+        without = run_shared_unit(SharedJob(plan.job, (), None, served.tables), plan.units[0])
         assert not calls, "all tables were given"
         monkeypatch.undo()
-        assert digest(forecast_server.play_served(plan.job, plan.units[0], None, {}).results) == digest(without.results)
+        assert digest(run_shared_unit(SharedJob(plan.job, (), None, {}), plan.units[0]).results) == digest(
+            without.results
+        )
     finally:
         ray.shutdown()
 
@@ -155,4 +159,4 @@ def test_no_server_without_followers(tmp_path):
     alone = TournamentConfig.model_validate(
         config.model_dump() | {"agents": [{"agent": "cash"}, {"agent": "momentum"}], "tournament": {}}
     )
-    assert forecast_server.serve(make_plan(alone).job, alone.ray) == (None, None, {})
+    assert forecast_server.start_forecast_server(make_plan(alone).job, alone.ray) == (None, None, {})

@@ -10,9 +10,9 @@ from rich.console import Console
 from arena.config.tournament import TournamentConfig
 from arena.errors import RunInterrupted, UserError
 from arena.tournament.results.outcome import rank, write_outcome
-from arena.tournament.run import session
-from arena.tournament.run.runner import num_workers, player
-from arena.tournament.run.session import play_all
+from arena.tournament.run import run_units as run_units_module
+from arena.tournament.run.run_units import run_units
+from arena.tournament.run.workers import num_workers, open_workers
 from arena.tournament.setup.plan import make_plan, resolve_paths
 from arena.tournament.store.run_folder import check_same_inputs, create_run, open_run
 from arena.tournament.store.units import (
@@ -83,7 +83,7 @@ def new_run(config):
 def played(config, console=None):
     """The digest of a fresh run."""
     plan, run = new_run(config)
-    play_all(config, plan, run, console or Console(file=StringIO()))
+    run_units(config, plan, run, console or Console(file=StringIO()))
     return digest(compact(run, plan.units)), plan, run
 
 
@@ -139,7 +139,7 @@ def test_the_budget_of_paths_changes_no_result(tmp_path, survivor):
 def test_the_order_of_units_changes_nothing(survivor):
     config, expected = survivor
     plan, run = new_run(config)
-    with player(plan.job, config.ray, len(plan.units), "reversed") as play:
+    with open_workers(plan.job, config.ray, len(plan.units), "reversed") as play:
         for unit, tables in play(plan.units[::-1]):
             write_unit(run, unit, tables.results)
     assert digest(compact(run, plan.units)) == expected
@@ -148,7 +148,7 @@ def test_the_order_of_units_changes_nothing(survivor):
 def test_an_interrupted_run_is_finished_by_resuming(survivor, monkeypatch):
     config, expected = survivor
     plan, run = new_run(config)
-    real = session.player
+    real = run_units_module.open_workers
 
     def stopped(played):
         for count, done in enumerate(played):
@@ -161,9 +161,9 @@ def test_an_interrupted_run_is_finished_by_resuming(survivor, monkeypatch):
         with real(*arguments) as play:
             yield lambda units: stopped(play(units))
 
-    monkeypatch.setattr(session, "player", stopping)
+    monkeypatch.setattr(run_units_module, "open_workers", stopping)
     with pytest.raises(RunInterrupted, match=r"stopped after 2 of 10 batches"):
-        play_all(config, plan, run, Console(file=StringIO()))
+        run_units(config, plan, run, Console(file=StringIO()))
     kept = {path.name: path.stat().st_mtime_ns for path in (run / "units").iterdir()}
     assert len(kept) == 2
     assert rank(run, plan, config.seed).standings, "a partial table must be possible"
@@ -175,8 +175,8 @@ def test_an_interrupted_run_is_finished_by_resuming(survivor, monkeypatch):
         with real(*arguments) as play:
             yield lambda units: (asked.extend(units), play(units))[1]
 
-    monkeypatch.setattr(session, "player", listening)
-    play_all(config, plan, run, Console(file=StringIO()))
+    monkeypatch.setattr(run_units_module, "open_workers", listening)
+    run_units(config, plan, run, Console(file=StringIO()))
     assert len(asked) == 8, "what was finished is not played again"
     assert all((run / "units" / name).stat().st_mtime_ns == when for name, when in kept.items())
     assert digest(compact(run, plan.units)) == expected
@@ -188,7 +188,7 @@ def test_a_damaged_unit_is_played_again(survivor):
     victim = run / "units" / f"{plan.units[1].name}.parquet"
     victim.write_bytes(victim.read_bytes()[:-100])
     said = StringIO()
-    play_all(config, plan, run, Console(file=said, width=500))
+    run_units(config, plan, run, Console(file=said, width=500))
     assert "is played again" in said.getvalue()
     assert digest(compact(run, plan.units)) == expected
 
@@ -197,7 +197,7 @@ def test_a_finished_run_plays_nothing(survivor):
     config, _ = survivor
     _, plan, run = played(config)
     before = sorted(path.stat().st_mtime_ns for path in (run / "units").iterdir())
-    play_all(config, plan, run, Console(file=StringIO()))
+    run_units(config, plan, run, Console(file=StringIO()))
     assert sorted(path.stat().st_mtime_ns for path in (run / "units").iterdir()) == before
     assert len(finished_units(run, plan.units).names) == len(plan.units)
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from arena.config.tournament import TournamentConfig
-from arena.tournament.play.job import play_unit
+from arena.tournament.play.job import run_unit
 from arena.tournament.results.outcome import rank, write_outcome
-from arena.tournament.run.session import play_all
-from arena.tournament.schedule.formats import Fixed
+from arena.tournament.run.run_units import run_units
+from arena.tournament.schedule.formats import FixedSchedule
 from arena.tournament.schedule.lineups import build_lineups, build_units
 from arena.tournament.setup.plan import make_plan
-from arena.tournament.setup.stopping import Finding, StopRule, Watch, sentences
+from arena.tournament.setup.stopping import Finding, StopMonitor, StopRule, sentences
 from arena.tournament.stats.growth import score_table
 from arena.tournament.stats.pairwise import paired_leads
 from arena.tournament.stats.sequential import decide
@@ -24,16 +24,16 @@ from arena.tournament.store.units import write_paths, write_unit
 from tests.tournament.test_formats import rows
 
 SKILL = {"cash": 0.0, "good": 0.2, "same": 0.198, "bad": -0.2}
-SCHEDULE = Fixed(build_units(build_lineups(list(SKILL), 2, seed=0), range(600), 20), frozenset(SKILL))
+SCHEDULE = FixedSchedule(build_units(build_lineups(list(SKILL), 2, seed=0), range(600), 20), frozenset(SKILL))
 TABLES = {unit.name: rows([unit], SKILL) for unit in SCHEDULE.units[: 6 * 18]}
 
 
 def watched(rule: StopRule, order: list[int]) -> tuple[Finding | None, set[str]]:
     """The finding and the units that count, when units finish in the order of their places."""
-    watch = Watch(rule, SCHEDULE, SCHEDULE.units)
+    watch = StopMonitor(rule, SCHEDULE, SCHEDULE.units)
     for place in order:
         watch.add(SCHEDULE.units[place], TABLES[SCHEDULE.units[place].name])
-    dropped = {unit.name for unit in watch.beyond()}
+    dropped = {unit.name for unit in watch.surplus_units()}
     return watch.finding(), {unit.name for unit in SCHEDULE.units} - dropped
 
 
@@ -77,9 +77,9 @@ def test_equals_without_a_margin_are_played_to_the_end() -> None:
 
 def test_the_watch_says_what_the_bets_say_of_all_pairs_at_once() -> None:
     """Batches that add up to the burn-in: then it consumes exactly as `decide` does."""
-    schedule = Fixed(build_units(build_lineups(list(SKILL), 4, seed=0), range(250), 25), frozenset(SKILL))
+    schedule = FixedSchedule(build_units(build_lineups(list(SKILL), 4, seed=0), range(250), 25), frozenset(SKILL))
     table = rows(schedule.units, SKILL)
-    watch = Watch(StopRule(None, margin=0.0), schedule, schedule.units)
+    watch = StopMonitor(StopRule(None, margin=0.0), schedule, schedule.units)
     for unit in schedule.units:
         watch.add(unit, table.filter(np.isin(table["scenario"].to_numpy(), unit.scenarios)))
     finding = watch.finding()
@@ -125,7 +125,7 @@ def played(chosen: TournamentConfig):  # type: ignore[no-untyped-def]
     """Run folder and plan of a fresh run."""
     plan = make_plan(chosen)
     run = create_run(chosen, "a command", "")
-    play_all(chosen, plan, run, Console(file=StringIO()))
+    run_units(chosen, plan, run, Console(file=StringIO()))
     return plan, run
 
 
@@ -143,11 +143,11 @@ def test_a_run_stops_says_so_and_leaves_nothing_beyond(tmp_path) -> None:  # typ
     assert len(list((run / "units").iterdir())) * 25 == board["scenarios"]
 
     beyond = plan.units[-1]  # of a run that was killed before it could throw this away
-    tables = play_unit(plan.job, beyond)
+    tables = run_unit(plan.job, beyond)
     write_paths(run, beyond, tables.paths)
     write_unit(run, beyond, tables.results)
     assert len(sorted(run.glob("*/*.parquet"))) == len(kept) + 2
-    play_all(chosen, plan, run, Console(file=StringIO()))
+    run_units(chosen, plan, run, Console(file=StringIO()))
     assert sorted(run.glob("*/*.parquet")) == kept
     assert rank(run, plan, 0).digest == board["digest"]
 
@@ -177,12 +177,12 @@ def test_the_trained_agent_is_decided_in_the_default_field_before_the_end(tmp_pa
 
 def test_a_difference_beyond_the_bound_is_counted_and_said() -> None:
     """One ruin of the other by 3 in log growth, which the bets count as their bound."""
-    schedule = Fixed(build_units(build_lineups(["cash", "good"], 2, seed=0), range(300), 25), frozenset(SKILL))
+    schedule = FixedSchedule(build_units(build_lineups(["cash", "good"], 2, seed=0), range(300), 25), frozenset(SKILL))
     table = rows(schedule.units, SKILL)
     growth = table["growth_cv"].to_numpy().copy()
     growth[np.flatnonzero((table["scenario"].to_numpy() == 60) & (np.array(table["agent"]) == "cash"))] = -3.0
     table = table.set_column(table.schema.get_field_index("growth_cv"), "growth_cv", [growth])
-    watch = Watch(StopRule("good", margin=0.0), schedule, schedule.units)
+    watch = StopMonitor(StopRule("good", margin=0.0), schedule, schedule.units)
     for unit in schedule.units:
         watch.add(unit, table.filter(np.isin(table["scenario"].to_numpy(), unit.scenarios)))
     finding = watch.finding()

@@ -10,7 +10,7 @@ from arena.data.synthetic.market import SyntheticParams, generate
 from arena.market.impact import average_impact, temporary_impact
 from arena.market.presets import preset
 from arena.market.types import Quotes
-from arena.tournament.play.match import Entrant, MatchRules, play
+from arena.tournament.play.match import Entrant, MatchRules, play_match
 from arena.tournament.play.transfers import moved_by
 from arena.tournament.stats.collusion import flagged_pairs, fold_transfers, mean_costs, transfer_table
 from arena.tournament.store.units import table_from_columns
@@ -59,7 +59,7 @@ def scenarios():
 def played(scenarios, entrants, kept=NUM_SCENARIOS, rules=RULES):
     """Transfers as a table, and the result rows."""
     unit = Unit("unit", Lineup(0, tuple(entrants)), SEEDS)
-    found = play(rules, entrants, unit, scenarios, num_path_scenarios=kept)
+    found = play_match(rules, entrants, unit, scenarios, num_path_scenarios=kept)
     return table_from_columns(found.transfers, TRANSFER_SCHEMA), table_from_columns(found.results).to_pandas()
 
 

@@ -6,7 +6,7 @@ import pytest
 from arena.cli import main
 from arena.config.tournament import SCRIPTED_FIELD, AgentConfig, DataConfig, TournamentConfig
 from arena.rl.app.record import EVALUATIONS, PROGRESS, read_rows
-from arena.tournament.play.job import play_unit
+from arena.tournament.play.job import run_unit
 from arena.tournament.setup.plan import make_plan
 from arena.tournament.stats.growth import growth_estimates, score_table
 from arena.tournament.stats.paired_tests import paired_differences
@@ -16,7 +16,7 @@ TRAINED = AgentConfig(agent="trained")
 
 def played(config):
     plan = make_plan(config)
-    return pa.concat_tables(play_unit(plan.job, unit).results for unit in plan.units)
+    return pa.concat_tables(run_unit(plan.job, unit).results for unit in plan.units)
 
 
 @pytest.mark.slow

@@ -25,12 +25,12 @@ class IsolatedAgent:
     Its process starts when this is made, and what the agent says of itself is asked for when it is first needed, so
     that several start side by side. Raises AgentFault wherever the agent breaks a rule or a limit.
 
-    watched  what shows only beside the agent counts as a fault too, see arena.agents.contracts.Watched
+    check_contract  what shows only beside the agent counts as a fault too, see arena.agents.contracts.ContractChecker
 
     The oracle's signal is never sent, so `is_cheat` only says that the agent would want it.
     """
 
-    def __init__(self, spec: str, params: Mapping[str, Any], isolation: Isolation, watched: bool = False):
+    def __init__(self, spec: str, params: Mapping[str, Any], isolation: Isolation, check_contract: bool = False):
         self._isolation = isolation
         self._params = dict(params)
         sandbox = isolation.level == "sandbox"
@@ -43,7 +43,7 @@ class IsolatedAgent:
             "memory_mb": isolation.memory_mb,
             "startup_seconds": isolation.startup_seconds,
             "decision_seconds": isolation.decision_seconds,
-            "watched": watched,
+            "check_contract": check_contract,
         }
         self._process = AgentProcess(spec, params, sandbox)
         self._process.send(wire.pack_json(Kind.START, start))  # read as soon as the host is there

@@ -43,8 +43,8 @@ def main(channel: int) -> None:
     try:
         agent = registry.make_agent(start["spec"], start["params"])
         agent.reset()
-        if start["watched"]:
-            agent = contracts.Watched(agent)
+        if start["check_contract"]:
+            agent = contracts.ContractChecker(agent)
         match.sendall(wire.pack_json(Kind.READY, describe(agent)))
         doing = "raised"
         _serve(match, agent, start["decision_seconds"])

@@ -28,17 +28,17 @@ SUPPORTED = sys.platform == "linux"  # memory limits, sealed memory and the reap
 
 
 def open_agent(
-    spec: str, params: Mapping[str, Any] | None = None, isolation: Isolation | None = None, watched: bool = False
+    spec: str, params: Mapping[str, Any] | None = None, isolation: Isolation | None = None, check_contract: bool = False
 ) -> Agent:
     """The agent of registry.make_agent, here or in a process of its own; give it to `close_agents` when done.
 
-    watched  an isolated agent's mutations, global random numbers and other dtypes, harmless there, are faults too
+    check_contract  mutations, global random numbers and other dtypes of an isolated agent are faults too
     """
     if isolation is None or isolation.level == "none":
         return make_agent(spec, params)
     if not SUPPORTED:
         raise IsolationUnavailable(f"isolate: {isolation.level} needs Linux; play with isolate: none whom you trust")
-    return IsolatedAgent(spec, params or {}, isolation, watched)
+    return IsolatedAgent(spec, params or {}, isolation, check_contract)
 
 
 def close_agents(agents: Iterable[Agent]) -> None:
@@ -49,9 +49,9 @@ def close_agents(agents: Iterable[Agent]) -> None:
 
 
 @contextmanager
-def opened(spec: str, params: Mapping[str, Any], isolation: Isolation, watched: bool = False) -> Iterator[Agent]:
+def opened(spec: str, params: Mapping[str, Any], isolation: Isolation, check_contract: bool = False) -> Iterator[Agent]:
     """An agent for as long as the block lasts."""
-    agent = open_agent(spec, params, isolation, watched)
+    agent = open_agent(spec, params, isolation, check_contract)
     try:
         yield agent
     finally:

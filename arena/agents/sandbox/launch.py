@@ -91,13 +91,13 @@ class _Forkserver:
         socket.send_fds(self._channel, [b"f"], descriptors)
 
 
-_nurseries: list[_Forkserver] = []
+_forkservers: list[_Forkserver] = []
 
 
 def _forkserver_of_this_process() -> _Forkserver:
-    if not (_nurseries and _nurseries[0].alive):
-        _nurseries[:] = [_Forkserver()]
-    return _nurseries[0]
+    if not (_forkservers and _forkservers[0].alive):
+        _forkservers[:] = [_Forkserver()]
+    return _forkservers[0]
 
 
 def _end_forkserver(process: "subprocess.Popen[bytes]", channel: socket.socket, owner: int) -> None:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticSerializationError
 
-from arena.config.fields import Address, Count, Name, Number, Section, refusal
+from arena.config.fields import Address, Count, Name, Number, Section, cross_field_error
 from arena.config.files import read_sections, read_value, validated
 from arena.config.names import config_path
 from arena.errors import UserError
@@ -80,7 +80,7 @@ class TrainConfig(Section):
     def _ends(self) -> Self:
         run = self.run
         if "tune" not in self.sections and run.iterations is None and run.env_steps is None and run.minutes is None:
-            raise refusal("run", "expected iterations, env_steps or minutes: a training needs an end", {})
+            raise cross_field_error("run", "expected iterations, env_steps or minutes: a training needs an end", {})
         return self
 
     @property

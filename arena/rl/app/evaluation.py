@@ -11,7 +11,7 @@ from arena.data.synthetic.params import SyntheticParams
 from arena.errors import UserError
 from arena.rl.app.config import EvaluationConfig
 from arena.rl.records import Fields, Row
-from arena.tournament.play.job import play_unit
+from arena.tournament.play.job import run_unit
 from arena.tournament.setup.plan import make_plan, resolve_paths
 from arena.tournament.stats.growth import Estimate, growth_estimates, score_table
 from arena.tournament.stats.paired_tests import paired_differences
@@ -84,7 +84,7 @@ def evaluate(config: TournamentConfig, spec: str) -> EvaluationResult:
     """Play the whole tournament with one more entrant, the policy of this spec."""
     start = time.monotonic()
     plan = make_plan(config.model_copy(update={"agents": (*config.agents, AgentConfig(agent=spec, name=LEARNER))}))
-    results = pa.concat_tables(play_unit(plan.job, unit).results for unit in plan.units)
+    results = pa.concat_tables(run_unit(plan.job, unit).results for unit in plan.units)
     column = "growth_raw" if plan.kind == "window" else "growth_cv"
     estimates = growth_estimates(results, column, kind=plan.kind)
     growth = estimates.pop(LEARNER)

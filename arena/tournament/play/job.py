@@ -1,4 +1,4 @@
-"""What a worker needs to play any unit of a tournament, and the playing. No Ray: the same in every process."""
+"""What a worker needs to run any unit of a tournament, and the function that runs one. No Ray is used here."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from arena.data.synthetic.market import SyntheticParams, generate
 from arena.data.types import Scenarios
-from arena.tournament.play.match import Entrant, MatchRules, play
+from arena.tournament.play.match import Entrant, MatchRules, play_match
 from arena.tournament.play.unit_forecasts import check_unchanged
 from arena.tournament.schedule.sampling import num_path_scenarios
 from arena.tournament.store.units import table_from_columns
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything but the unit; sent to each worker once."""
+    """Everything but the unit; each worker receives it once."""
 
     rules: MatchRules
     entrants: Mapping[str, Entrant]
@@ -34,11 +34,13 @@ class Job:
     market_units: frozenset[str] = frozenset()  # names of units whose first scenario keeps its market path
     synthetic: SyntheticParams | None = None  # the scenarios are made from their seeds where they are played
     windows: Scenarios | None = None  # or cut from bars once: unit.scenarios are indices into them
-    forecasters: Mapping[str, str] = field(default_factory=dict)  # spec -> fingerprint of those that entrants follow
+    forecasters: Mapping[str, str] = field(
+        default_factory=dict
+    )  # spec -> fingerprint of the forecasters that entrants use
 
 
 class UnitTables(NamedTuple):
-    """What playing a unit gives."""
+    """The rows of one unit."""
 
     results: "pa.Table"  # SCHEMA
     paths: "pa.Table"  # PATH_SCHEMA
@@ -46,10 +48,10 @@ class UnitTables(NamedTuple):
     transfers: "pa.Table"  # TRANSFER_SCHEMA
 
 
-def play_unit(job: Job, unit: Unit, tables: Mapping[str, np.ndarray] = MappingProxyType({})) -> UnitTables:
+def run_unit(job: Job, unit: Unit, tables: Mapping[str, np.ndarray] = MappingProxyType({})) -> UnitTables:
     """Play one unit on one thread: the order of float sums must not depend on the number of cores.
 
-    tables  [W, T, A, 4] forecasts of `job.windows` that were made before, by spec of the forecaster
+    tables  [W, T, A, 4] forecasts of `job.windows` made earlier, by spec of the forecaster
     """
     check_unchanged(job.forecasters)
     with _one_thread():
@@ -57,12 +59,12 @@ def play_unit(job: Job, unit: Unit, tables: Mapping[str, np.ndarray] = MappingPr
         num_steps = scenarios.bars.shape[1] - scenarios.warmup
         kept = num_path_scenarios(unit, num_steps, job.paths_bytes, job.num_units)
         own = {spec: torch.from_numpy(table[list(unit.scenarios)]) for spec, table in tables.items()}
-        played = play(job.rules, job.entrants, unit, scenarios, kept, int(unit.name in job.market_units), own)
+        match = play_match(job.rules, job.entrants, unit, scenarios, kept, int(unit.name in job.market_units), own)
     return UnitTables(
-        results=table_from_columns(played.results),
-        paths=table_from_columns(played.paths, PATH_SCHEMA),
-        markets=table_from_columns(played.markets, MARKET_SCHEMA),
-        transfers=table_from_columns(played.transfers, TRANSFER_SCHEMA),
+        results=table_from_columns(match.results),
+        paths=table_from_columns(match.paths, PATH_SCHEMA),
+        markets=table_from_columns(match.markets, MARKET_SCHEMA),
+        transfers=table_from_columns(match.transfers, TRANSFER_SCHEMA),
     )
 
 

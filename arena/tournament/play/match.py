@@ -51,7 +51,7 @@ class Played(NamedTuple):
 
 
 @torch.no_grad()
-def play(
+def play_match(
     rules: MatchRules,
     entrants: Mapping[str, Entrant],
     unit: Unit,
@@ -67,17 +67,17 @@ def play(
     The result depends on the arguments only: not on seats taken, process, threads or what was played before.
     """
     forfeits: dict[int, Forfeit] = {}
-    spared: set[int] = set()  # seats whose agent was lost once
+    retried_seats: set[int] = set()  # seats whose agent was lost once
     forecasts = UnitForecasts(rules.forecast, scenarios, tables)
     while True:
         try:
             with seated(entrants, unit, set(forfeits)) as agents:
-                ledger, market_path, transfers = _play_once(
+                ledger, market_path, transfers = _play_episode(
                     rules, agents, unit, scenarios, forecasts, num_path_scenarios, num_market_scenarios
                 )
         except Forfeit as offence:
-            if offence.may_be_innocent and offence.seat not in spared:
-                spared.add(offence.seat)
+            if offence.retryable and offence.seat not in retried_seats:
+                retried_seats.add(offence.seat)
                 continue
             forfeits[offence.seat] = offence
             continue
@@ -97,7 +97,7 @@ def entrant_generator(rules: MatchRules, unit: Unit, entrant: str) -> torch.Gene
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:4], "little"))
 
 
-def _play_once(
+def _play_episode(
     rules: MatchRules,
     agents: Mapping[int, Agent],
     unit: Unit,

@@ -28,12 +28,12 @@ class Entrant:
 class Forfeit(Exception):
     """A seat broke the rules of the match.
 
-    may_be_innocent  somebody else may have ended the agent's process; if it happens again, nobody else has
+    retryable  somebody else may have ended the agent's process; if it happens again, nobody else has
     """
 
-    def __init__(self, seat: int, reason: str, trace: str = "", may_be_innocent: bool = False):
+    def __init__(self, seat: int, reason: str, trace: str = "", retryable: bool = False):
         super().__init__(reason)
-        self.seat, self.reason, self.trace, self.may_be_innocent = seat, reason, trace, may_be_innocent
+        self.seat, self.reason, self.trace, self.retryable = seat, reason, trace, retryable
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from arena.tournament import wording
 from arena.tournament.leaderboard import ContinuousPath, Leaderboard
 from arena.tournament.report import plots, report, report_data
-from arena.tournament.schedule.finished_units import survey
+from arena.tournament.schedule.finished_units import run_state
 from arena.tournament.setup import stopping
 from arena.tournament.setup.plan import Plan
 from arena.tournament.setup.ranking_plan import RankingFacts, RankingPlan, ranking_plan
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def rank(run: Path, plan: Plan, seed: int) -> Leaderboard:
     """The leaderboard of the units that are on disk; writes nothing."""
-    units = survey(run, plan.schedule).present
+    units = run_state(run, plan.schedule).present
     return rank_units(run, units, store.read_units(run, units), ranking_plan(plan), seed)
 
 
@@ -38,7 +38,7 @@ def write_outcome(run: Path, plan: Plan, seed: int, title: str) -> Leaderboard:
 
     A final leaves the same files for its own games in the folder RUN/final.
     """
-    units = survey(run, plan.schedule).present
+    units = run_state(run, plan.schedule).present
     results = store.compact(run, units)
     board = rank_units(run, units, results, ranking_plan(plan), seed)
     _write(run, run, plan.schedule.ranked(results), board, title)
@@ -60,7 +60,7 @@ def rank_units(run: Path, units: Sequence[Unit], results: "pa.Table", plan: Rank
         final = _leaderboard(run, finale, plan.facts, seed)
         notes = [f"The final, in scenarios that no round has used: {wording.claim(final)}", *notes]
     if plan.stop is not None:
-        watch = stopping.Watch(plan.stop, plan.schedule, plan.schedule.stage(0, None))
+        watch = stopping.StopMonitor(plan.stop, plan.schedule, plan.schedule.stage(0, None))
         for unit in units:
             watch.add(unit, store.read_unit(run, unit))
         finding = watch.finding()

@@ -47,13 +47,13 @@ def local_folder(run: str | Path, copies: Path = COPIES) -> Path:
 def _unfinished_run(path: Path) -> TournamentRun:
     """Ranked from the units that are there; changes nothing in the folder."""
     from arena.tournament.results.outcome import rank_units
-    from arena.tournament.schedule.finished_units import survey
+    from arena.tournament.schedule.finished_units import run_state
     from arena.tournament.setup.ranking_plan import read_ranking_plan
     from arena.tournament.store.units import read_units
 
     config = read_config(path / "config.yaml")
     ranking = read_ranking_plan(path, config)
-    found = survey(path, ranking.schedule, set_aside=False)
+    found = run_state(path, ranking.schedule, set_aside=False)
     batches = Batches(len(found.present), ranking.schedule.num_units)
     if not found.present:
         raise UserError(

@@ -1,18 +1,27 @@
-"""`arena tournament`: says what will be done, plays, ranks, says what came of it and how to go on."""
+"""`arena tournament`: shows what will run, runs it, and shows the leaderboard and how to continue."""
 
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+
+from rich.console import Console
 
 from arena.cluster.joining import LOCAL
 from arena.config.tournament import TournamentConfig
 from arena.errors import IncompleteRun, RunInterrupted
 from arena.exit_codes import FAILED, INTERRUPTED
+from arena.tournament import wording
 from arena.tournament.leaderboard import Leaderboard
+from arena.tournament.report.report import leaderboard_table
+from arena.tournament.results.run_result import load_run
+from arena.tournament.run.driver import run_tournament
+from arena.tournament.schedule.formats import COPIES, newcomer
+from arena.tournament.schedule.swiss import FINALISTS, ROUNDS, SEATS
+from arena.tournament.setup.entrants import code_note
+from arena.tournament.store.remote_folder import absolute_uri, child_uri
 
-PIPE_WIDTH = 130  # columns where there is no terminal to ask
-MOST_NAMES = 40  # of entrants said before the start
+PIPE_WIDTH = 130  # columns where the output is no terminal
+MAX_NAMES = 40  # of entrants shown before the start
 FORMATS = {
     "all": "all: lineups of {seats} from the field",
     "pairs": "pairs: every two alone in a market",
@@ -23,19 +32,11 @@ FORMATS = {
 
 
 def tournament(config: TournamentConfig, resumed: Path | None, command: str) -> int:
-    """Returns the exit code; UserError says what cannot be used.
+    """Run the tournament and return the exit code; UserError says what input cannot be used.
 
     resumed  the folder of a run to continue; None: a new run
     command  the words that began it
     """
-    from rich.console import Console
-
-    from arena.tournament import wording
-    from arena.tournament.report.report import leaderboard_table
-    from arena.tournament.results.run_result import load_run
-    from arena.tournament.run.driver import run_tournament
-    from arena.tournament.setup.entrants import code_note
-
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     _announce(console, config)
     if code := code_note(config):
@@ -61,13 +62,11 @@ def tournament(config: TournamentConfig, resumed: Path | None, command: str) -> 
         console.print(f"forecast: {sentence}", markup=False)
     for note in board.notes:
         console.print(f"note: {note}", markup=False, style="dim")
-    _farewell(console, run, board)
+    _show_next_steps(console, run, board)
     return 0
 
 
 def _how_to_resume(config: TournamentConfig, run: Path) -> str:
-    from arena.tournament.store.remote_folder import absolute_uri, child_uri
-
     again = f"go on with\n  python scripts/tournament.py --resume {shlex.quote(str(run))}"
     copy = child_uri(absolute_uri(config.mirror), run.name) if config.mirror else None
     if copy and copy != run.resolve().as_uri():
@@ -75,10 +74,10 @@ def _how_to_resume(config: TournamentConfig, run: Path) -> str:
     return again
 
 
-def _announce(console: Any, config: TournamentConfig) -> None:
-    """What will run, said before anything slow happens."""
+def _announce(console: Console, config: TournamentConfig) -> None:
+    """Show what will run, before anything slow starts."""
     data, field = config.data, config.field
-    more = f" and {len(field) - MOST_NAMES} more" if len(field) > MOST_NAMES else ""
+    more = f" and {len(field) - MAX_NAMES} more" if len(field) > MAX_NAMES else ""
     length = f"{data.episode_length} bars after {data.warmup} of warm-up"
     if data.source == "bars":
         where = f"disjoint windows of {data.dir}, {length}"
@@ -88,7 +87,7 @@ def _announce(console: Any, config: TournamentConfig) -> None:
     workers = as_many if config.ray.workers is None else str(config.ray.workers)
     lines = {
         "tournament": f"{config.name}, seed {config.seed}",
-        "agents": f"{len(field)}: {', '.join(field[:MOST_NAMES])}{more}",
+        "agents": f"{len(field)}: {', '.join(field[:MAX_NAMES])}{more}",
         "format": FORMATS[config.tournament.format].format(**_sizes(config)),
         "scenarios": where,
         "workers": "this process" if config.ray.workers == 0 else f"{workers} (Ray, {config.ray.address})",
@@ -99,10 +98,7 @@ def _announce(console: Any, config: TournamentConfig) -> None:
 
 
 def _sizes(config: TournamentConfig) -> dict[str, object]:
-    """What the sentences of FORMATS speak of, as the schedule will have it."""
-    from arena.tournament.schedule.formats import COPIES, newcomer
-    from arena.tournament.schedule.swiss import FINALISTS, ROUNDS, SEATS
-
+    """The values of the placeholders in FORMATS, as the schedule will use them."""
     schedule, field = config.tournament, config.field
     usual = {"swiss": SEATS, "pairs": 2}.get(schedule.format, len(field))
     return {
@@ -114,8 +110,8 @@ def _sizes(config: TournamentConfig) -> dict[str, object]:
     }
 
 
-def _farewell(console: Any, run: Path, board: Leaderboard) -> None:
-    """Where everything is and what to do next."""
+def _show_next_steps(console: Console, run: Path, board: Leaderboard) -> None:
+    """Show where the results are and what to do next."""
     console.print(f"\nsame seed, same digest: {board.digest}", markup=False)
     for purpose, what in {
         "report": f"{run / 'report.html'}",

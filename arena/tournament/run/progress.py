@@ -1,4 +1,4 @@
-"""What is shown while matches are played: a bar with the time left, and the top three so far."""
+"""Progress of a run: a bar with the time left, the top three so far, and the metrics of the cluster."""
 
 import math
 import time
@@ -6,22 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from arena.monitor import metrics
-from arena.tournament.run.metering import count_unit
+from arena.tournament.play.job import UnitTables
 from arena.tournament.run.notebook import NotebookLive, in_notebook
 from arena.tournament.stats import growth
 from arena.tournament.stats.growth import ScenarioKind, ScoreSums
+from arena.tournament.types import FORFEIT
 from arena.tournament.wording import bps, half_width
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
 
-    from arena.tournament.play.job import UnitTables
-
 
 class Standing:
-    """The current ranking, from the tables of finished units, of which it keeps sums and no rows."""
+    """The current ranking of the finished units. It keeps sums of their rows, not the rows."""
 
     def __init__(self, kind: ScenarioKind, cash: str = "cash"):
         self._kind, self._cash = kind, cash
@@ -41,13 +42,13 @@ class Standing:
         return f"ahead so far, growth in bps: {', '.join(leaders)}"
 
     def _column(self) -> str:
-        """Growth without the luck of the price process where that is known of all rows."""
+        """growth_cv (market luck removed) if all rows have it, else growth_raw."""
         return "growth_raw" if self._sums.has_nan("growth_cv") else "growth_cv"
 
 
 @contextmanager
 def progress_bar(console: "Console", num_units: int, num_done: int, standing: Standing) -> Iterator["Ticker"]:
-    """A bar over units; in a pipe a line now and then, and its last state."""
+    """A bar over units; without a terminal, a line every PIPE_SECONDS and the last state."""
     from rich.live import Live
     from rich.progress import (
         BarColumn,
@@ -74,12 +75,12 @@ def progress_bar(console: "Console", num_units: int, num_done: int, standing: St
         yield Ticker(bar, task, live, standing)
 
 
-PIPE_SECONDS = 15.0  # between two lines in the log of a job, say
+PIPE_SECONDS = 15.0  # between two lines where the output is no terminal
 RANKING_SHARE = 0.02  # of the driver's time, at most: in a large field one ranking takes seconds
 
 
 class Ticker:
-    """Moves the bar and the metrics of the cluster. The ranking below the bar is made anew at most once a second."""
+    """Updates the bar and the metrics of the cluster. The ranking below the bar changes at most once a second."""
 
     def __init__(self, bar, task, live, standing: Standing):  # type: ignore[no-untyped-def]  # rich objects
         self._bar, self._task, self._live, self._standing = bar, task, live, standing
@@ -87,8 +88,8 @@ class Ticker:
         self._begun, self._done_before = time.monotonic(), bar.tasks[task].completed
         self._line_after = self._begun + PIPE_SECONDS
 
-    def advance(self, tables: "UnitTables") -> None:
-        """One more unit is stored."""
+    def advance(self, tables: UnitTables) -> None:
+        """Count one more stored unit."""
         from rich.console import Group
         from rich.text import Text
 
@@ -108,9 +109,31 @@ class Ticker:
         self._rank_after = end + max(1.0, (end - now) / RANKING_SHARE)
 
     def _line(self) -> str:
-        """How far it is, without anything that needs a terminal."""
+        """The progress as plain text, for outputs that are no terminal."""
         (task,) = self._bar.tasks
         passed = time.monotonic() - self._begun
         left = passed / (task.completed - self._done_before) * (task.total - task.completed)
         done = f"{task.completed:,.0f} of {task.total:,.0f} batches in {passed / 60:.1f} min"
         return f"{done}, about {left / 60:.1f} left"
+
+
+def count_unit(tables: UnitTables) -> None:
+    """Record matches, steps, forfeits, spread of wealth and displacement of one unit; without Ray, nothing."""
+    if not metrics.is_recording():
+        return
+    import pyarrow.compute as pc
+
+    results = tables.results
+    num_scenarios = len(pc.unique(results["scenario"]))
+    steps = results["num_steps"].to_numpy().reshape(num_scenarios, -1)  # [B, N]: rows are by scenario, then seat
+    nav = results["final_nav"].to_numpy().reshape(num_scenarios, -1)
+    metrics.MATCHES.record(num_scenarios)
+    metrics.MARKET_STEPS.record(steps.max(1).sum())
+    metrics.AGENT_STEPS.record(steps.sum())
+    for deviation in nav.std(1).tolist():
+        metrics.NAV_DISPERSION.record(deviation)
+    if tables.markets.num_rows:
+        metrics.DISPLACEMENT.record(np.abs(tables.markets["displacement"].to_numpy()).mean())
+    offenders = results["agent"].filter(pc.equal(results["status"], FORFEIT))
+    for entry in pc.value_counts(offenders).to_pylist():
+        metrics.FORFEITS.record(entry["counts"], agent=entry["values"])

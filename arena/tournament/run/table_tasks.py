@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from arena.cluster.parcels import Parcel, pack
+from arena.cluster.file_bundles import FileBundle, pack
 from arena.config.tournament import RayConfig
 from arena.forecast.call_stats import listen
 from arena.forecast.loading import load_forecaster
@@ -14,21 +14,21 @@ from arena.forecast.table import TableStore, build_table
 from arena.monitor import metrics
 from arena.tournament.play.job import Job, unit_scenarios
 from arena.tournament.play.unit_forecasts import ForecastRules, loaded, table_request
-from arena.tournament.run import runner
-from arena.tournament.run.shipping import forecaster_files, moved_spec, places_here
+from arena.tournament.run import workers
+from arena.tournament.run.job_files import forecaster_files, local_paths, relocate_spec
 from arena.tournament.types import Unit
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-IN_WORKER = (__name__, "make_table")
+WORKER_FUNCTION = (__name__, "make_table")
 
 
-class TableCargo(NamedTuple):
+class SharedTableJob(NamedTuple):
     """What all tasks share."""
 
     job: Job
-    parcels: tuple[Parcel, ...]
+    bundles: tuple[FileBundle, ...]
     spec: str  # of the forecaster
     fingerprint: str
     rules: ForecastRules
@@ -41,13 +41,13 @@ def spread_tables(
     rules: ForecastRules,
     config: RayConfig,
     progress: Callable[[int], None],
-    say: Callable[[str], None],
+    on_message: Callable[[str], None],
 ) -> None:
-    """Put the tables of all batches into `rules.folder`; what is there is kept. UserError, ResumableError.
+    """Make the tables of all batches that `rules.folder` lacks, and store them there. UserError, ResumableError.
 
-    batches   units, one for each batch of windows
-    progress  told how many windows more are done
-    say       takes a sentence about what the cluster lacks for the moment
+    batches  one unit for each batch of windows
+    progress  receives the number of windows that were added
+    on_message  receives a sentence when the cluster lacks resources for a task
     """
     assert rules.folder is not None
     store, fingerprint = TableStore(rules.folder), load_forecaster(spec).info.fingerprint
@@ -56,25 +56,27 @@ def spread_tables(
     progress(sum(len(unit.scenarios) for unit in batches if unit not in missing))
     if not missing:
         return
-    workers = runner.num_workers(config, len(missing))
-    with runner.started(config, workers) as ray:
-        parcels = tuple(pack(path, ray.put) for path in forecaster_files(spec))
-        cargo = TableCargo(job, parcels, spec, fingerprint, rules)
-        submit = runner.submitter(ray, config, lambda asked: "build table", IN_WORKER, cargo)
-        for unit, table in runner.results(ray, submit, missing, runner.room_of(ray, config, workers), say):
+    num_workers = workers.num_workers(config, len(missing))
+    with workers.ray_session(config, num_workers) as ray:
+        bundles = tuple(pack(path, ray.put) for path in forecaster_files(spec))
+        shared = SharedTableJob(job, bundles, spec, fingerprint, rules)
+        submit = workers.submitter(ray, config, lambda asked: "build table", WORKER_FUNCTION, shared)
+        for unit, table in workers.task_results(
+            ray, submit, missing, workers.task_capacity(ray, config, num_workers), on_message
+        ):
             store.put(torch.tensor(table), fingerprint, asked[unit])
             progress(len(unit.scenarios))
 
 
 def make_table(references: "Sequence[ObjectRef]", unit: Unit) -> np.ndarray:
-    """In a worker: [W, T, A, 4] of the unit's scenarios. references: of the TableCargo."""
+    """In a worker: [W, T, A, 4] of the unit's scenarios. references: of the SharedTableJob."""
     import ray
 
     listen(metrics.count_forecast)
-    cargo: TableCargo = ray.get(references[0])
-    places = places_here(cargo.parcels, ray.get)
-    forecaster = loaded(moved_spec(cargo.spec, places))
-    if forecaster.info.fingerprint != cargo.fingerprint:
-        raise ValueError(f"forecaster {cargo.spec!r} is not what it is where the driver runs; was its file changed?")
-    made: Any = build_table(forecaster, table_request(cargo.rules, unit_scenarios(cargo.job, unit)))
+    shared: SharedTableJob = ray.get(references[0])
+    places = local_paths(shared.bundles, ray.get)
+    forecaster = loaded(relocate_spec(shared.spec, places))
+    if forecaster.info.fingerprint != shared.fingerprint:
+        raise ValueError(f"forecaster {shared.spec!r} is not what it is where the driver runs; was its file changed?")
+    made: Any = build_table(forecaster, table_request(shared.rules, unit_scenarios(shared.job, unit)))
     return made.numpy()

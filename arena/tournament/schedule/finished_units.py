@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Survey(NamedTuple):
+class RunState(NamedTuple):
     """What a run folder holds of a schedule, stage by stage as far as results go."""
 
     done: list[Unit]  # of the stages that are complete
@@ -32,10 +32,10 @@ class Survey(NamedTuple):
         return [*self.done, *(unit for unit in self.stage if unit.name in self.finished.names)]
 
 
-NOTHING = Survey([], None, 0, [], Finished(frozenset(), {}))
+NOTHING = RunState([], None, 0, [], Finished(frozenset(), {}))
 
 
-def survey(run: Path, schedule: Schedule, before: Survey = NOTHING, set_aside: bool = True) -> Survey:
+def run_state(run: Path, schedule: Schedule, before: RunState = NOTHING, set_aside: bool = True) -> RunState:
     """Looks at the run folder; `before`: stages that need not be looked at again.
 
     A damaged unit is set aside, and the stages after its own wait until it has been played again.
@@ -47,9 +47,9 @@ def survey(run: Path, schedule: Schedule, before: Survey = NOTHING, set_aside: b
     while stage := schedule.stage(num_stages, results):
         finished = finished_units(run, stage, set_aside)
         if len(finished.names) < len(stage):
-            return Survey(done, results, num_stages, stage, finished)
+            return RunState(done, results, num_stages, stage, finished)
         done = done + stage
         rows = read_units(run, stage)
         results = rows if results is None else sort_rows(pa.concat_tables([results, rows]))
         num_stages += 1
-    return Survey(done, results, num_stages, [], NOTHING.finished)
+    return RunState(done, results, num_stages, [], NOTHING.finished)

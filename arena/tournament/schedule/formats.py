@@ -48,7 +48,7 @@ class Schedule(Protocol):
         """The rows that rank the best among themselves; None if the format has no final, or it was not played yet."""
 
 
-class Fixed(NamedTuple):
+class FixedSchedule(NamedTuple):
     """All units are known from the beginning."""
 
     units: list[Unit]
@@ -77,10 +77,10 @@ class Fixed(NamedTuple):
         return None
 
 
-def fixed_schedule(agents: Sequence[str], config: ScheduleConfig, seed: int, scenarios: Sequence[int]) -> Fixed:
+def fixed_schedule(agents: Sequence[str], config: ScheduleConfig, seed: int, scenarios: Sequence[int]) -> FixedSchedule:
     """The schedule of every format but swiss."""
     lineups = fixed_lineups(agents, config, seed)
-    return Fixed(build_units(lineups, scenarios, config.batch_size), frozenset(agents))
+    return FixedSchedule(build_units(lineups, scenarios, config.batch_size), frozenset(agents))
 
 
 def fixed_lineups(agents: Sequence[str], config: ScheduleConfig, seed: int) -> list[Lineup]:

@@ -27,7 +27,7 @@ SEATS, ROUNDS, FINALISTS = 8, 10, 16  # if not told
 CASH = "cash"
 
 
-class Swiss(NamedTuple):
+class SwissSchedule(NamedTuple):
     """The schedule; see arena.tournament.schedule.formats.Schedule."""
 
     agents: tuple[str, ...]
@@ -111,14 +111,14 @@ class Swiss(NamedTuple):
         return _named("final", build_units(lineups, self.final, self.batch_size))
 
 
-def swiss_schedule(agents: Sequence[str], config: ScheduleConfig, seed: int, scenarios: Sequence[int]) -> Swiss:
+def swiss_schedule(agents: Sequence[str], config: ScheduleConfig, seed: int, scenarios: Sequence[int]) -> SwissSchedule:
     """The first half of the scenarios is dealt out to the rounds, the second half is for the final."""
     count = len(scenarios) // 2
     num_rounds = config.rounds or ROUNDS
     if num_rounds > count:
         raise ValueError(f"{count} scenarios cannot be dealt out to {num_rounds} rounds; raise data.scenarios")
     bounds = [count * index // num_rounds for index in range(num_rounds + 1)]
-    return Swiss(
+    return SwissSchedule(
         agents=tuple(agents),
         num_seats=min(config.seats or SEATS, len(agents)),
         rounds=tuple(tuple(scenarios[start:end]) for start, end in pairwise(bounds)),

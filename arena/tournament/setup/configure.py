@@ -72,9 +72,9 @@ def resumed_run(
     from arena.tournament.store.run_folder import AGENTS
 
     if remote := "://" in str(run):
-        from arena.tournament.store.mirror import begun_run, fetch_run
+        from arena.tournament.store.mirror import fetch_run, read_remote_config
 
-        saved = begun_run(str(run))
+        saved = read_remote_config(str(run))
     else:
         from arena.tournament.store.run_folder import open_run
 

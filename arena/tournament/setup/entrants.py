@@ -8,7 +8,7 @@ from arena.agents.faults import AgentFault
 from arena.agents.loading import resolve_spec, spec_file
 from arena.agents.sandbox.isolation import Isolation, IsolationUnavailable, Level, opened, runs_foreign_code
 from arena.agents.types import Agent
-from arena.cluster.parcels import digest
+from arena.cluster.file_bundles import digest
 from arena.config.files import SAVED
 from arena.config.tournament import AgentConfig, TournamentConfig
 from arena.errors import UserError
@@ -29,7 +29,7 @@ class MadeFor(NamedTuple):
     num_modes: int | None
 
 
-def check_entrants(config: TournamentConfig, num_copies: int) -> tuple[dict[str, Entrant], dict[str, MadeFor]]:
+def open_entrants(config: TournamentConfig, num_copies: int) -> tuple[dict[str, Entrant], dict[str, MadeFor]]:
     """Entrant name -> how to make it, and -> which markets it plays.
 
     num_copies  of each entrant of a population; 0 in another format

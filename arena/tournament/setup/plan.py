@@ -23,7 +23,7 @@ from arena.tournament.play.unit_forecasts import ForecastRules
 from arena.tournament.schedule.formats import COPIES, Schedule, fixed_schedule
 from arena.tournament.schedule.sampling import market_bytes, sampled_markets
 from arena.tournament.schedule.swiss import swiss_schedule
-from arena.tournament.setup.entrants import check_entrants, check_fit, check_forecasters, file_digests
+from arena.tournament.setup.entrants import check_fit, check_forecasters, file_digests, open_entrants
 from arena.tournament.setup.forecast_pairs import followed, forecast_pairs
 from arena.tournament.setup.stopping import StopRule, stop_rule
 from arena.tournament.stats.growth import ScenarioKind
@@ -79,7 +79,7 @@ def _resolved(agent: AgentConfig) -> AgentConfig:
 def make_plan(config: TournamentConfig) -> Plan:
     """Check all that can be checked before the first match; UserError says in a sentence what is wrong."""
     try:
-        entrants, made_for = check_entrants(config, num_copies(config))
+        entrants, made_for = open_entrants(config, num_copies(config))
         specs = {name: followed(entrant) for name, entrant in entrants.items()}
         forecasters = check_forecasters(config, specs)
         windows, report = None, None

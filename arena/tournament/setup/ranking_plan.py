@@ -13,8 +13,8 @@ from arena.tournament.schedule.formats import Schedule
 from arena.tournament.setup.plan import Plan, make_schedule, num_copies, synthetic_seeds
 from arena.tournament.setup.stopping import StopRule, stop_rule
 from arena.tournament.stats.growth import ScenarioKind
-from arena.tournament.store.units import NotStored, why
-from arena.tournament.store.whole_file import whole_file
+from arena.tournament.store.atomic_file import atomic_file
+from arena.tournament.store.units import StorageError, os_error_text
 
 FILE = "ranking.json"
 
@@ -62,16 +62,16 @@ def data_notes(plan: Plan) -> list[str]:
 
 
 def store_ranking_plan(run: Path, plan: Plan) -> None:
-    """Write RUN/ranking.json unless it is there; NotStored if that fails."""
+    """Write RUN/ranking.json unless it is there; StorageError if that fails."""
     if (run / FILE).exists():
         return
     facts = ranking_plan(plan).facts
     content = facts._asdict() | {"windows": facts.windows and facts.windows._asdict()}
     try:
-        with whole_file(run / FILE) as place:
+        with atomic_file(run / FILE) as place:
             place.write_text(json.dumps(content, indent=1) + "\n")
     except OSError as error:
-        raise NotStored(f"cannot write {FILE} to {run}: {why(error)}") from error
+        raise StorageError(f"cannot write {FILE} to {run}: {os_error_text(error)}") from error
 
 
 def read_ranking_plan(run: Path, config: TournamentConfig) -> RankingPlan:

@@ -79,7 +79,7 @@ class Finding(NamedTuple):
         )
 
 
-class Watch:
+class StopMonitor:
     """Consumes finished units in any order, and knows when it is enough."""
 
     def __init__(self, rule: StopRule, schedule: Schedule, units: Sequence[Unit]):
@@ -105,7 +105,7 @@ class Watch:
                 break
             self._consume(self._tables.pop(batch))
 
-    def beyond(self) -> list[Unit]:
+    def surplus_units(self) -> list[Unit]:
         """Units that no longer count; none before it is decided."""
         return [unit for unit in self._units if unit.scenarios in self._tables] if self.decided else []
 

@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 from arena.config.files import read_config
 from arena.config.tournament import TournamentConfig
 from arena.errors import UserError
-from arena.tournament.store.remote_folder import RemoteFolder, child_uri, parent_uri, said
+from arena.tournament.store.remote_folder import RemoteFolder, child_uri, parent_uri, store_error_text
 from arena.tournament.store.run_folder import AGENTS
-from arena.tournament.store.units import NotStored, unit_files
+from arena.tournament.store.units import StorageError, unit_files
 from arena.tournament.types import Unit
 
 SAME = ("config.yaml", "environment.json")  # what a unit holds depends on these alone: equal ones can be merged
@@ -29,7 +29,7 @@ MOST_PENDING = 64  # units that are stored here and not yet there; then the run 
 
 
 class Mirror:
-    """The copy of one run. Its methods raise NotStored, in a sentence, where the copy cannot be kept."""
+    """The copy of one run. Its methods raise StorageError, in a sentence, where the copy cannot be kept."""
 
     def __init__(self, folder: RemoteFolder, run: Path):
         self._folder, self._run = folder, run
@@ -119,11 +119,11 @@ class Mirror:
         except OSError as error:
             self.broken = True
             self._folder.close()  # the other threads need not find out for themselves
-            raise NotStored(f"cannot {what}: {said(error)}") from error
+            raise StorageError(f"cannot {what}: {store_error_text(error)}") from error
 
 
 @contextmanager
-def mirror_of(run: Path, uri: str | None) -> Iterator[Mirror | None]:
+def open_mirror(run: Path, uri: str | None) -> Iterator[Mirror | None]:
     """The copy of a run in the folder at `uri`; None without one, or if that is where the run lies itself.
 
     UserError if nothing can be stored there.
@@ -139,7 +139,7 @@ def mirror_of(run: Path, uri: str | None) -> Iterator[Mirror | None]:
         mirror.close()
 
 
-def begun_run(uri: str) -> TournamentConfig:
+def read_remote_config(uri: str) -> TournamentConfig:
     """The config of a run that lies behind a URI, whose copy is to be kept there."""
     folder = RemoteFolder(uri)
     with TemporaryDirectory() as place:
@@ -148,8 +148,8 @@ def begun_run(uri: str) -> TournamentConfig:
             folder.fetch("config.yaml", path)
         except OSError as error:
             raise UserError(
-                f"{uri}: cannot read a config.yaml there ({said(error)}); give the folder of a run, such as "
-                "s3://BUCKET/runs/0001-default-1a2b3c4d"
+                f"{uri}: cannot read a config.yaml there ({store_error_text(error)}); give the folder of a run, "
+                "such as s3://BUCKET/runs/0001-default-1a2b3c4d"
             ) from error
         saved = read_config(path)
     return saved.model_copy(update={"mirror": parent_uri(uri)[0]})
@@ -174,7 +174,9 @@ def fetch_run(uri: str, out: Path, left_out: tuple[str, ...] = ()) -> Path:
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(lambda name: folder.fetch(name, run / name), wanted))
     except OSError as error:
-        raise UserError(f"cannot copy {uri} to {run}: {said(error)}; choose a folder with --out DIR") from error
+        raise UserError(
+            f"cannot copy {uri} to {run}: {store_error_text(error)}; choose a folder with --out DIR"
+        ) from error
     return run
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from arena.errors import UserError
-from arena.tournament.store.whole_file import whole_file
+from arena.tournament.store.atomic_file import atomic_file
 
 KINDS = ("local", "s3", "gcs", "abfs")  # pyarrow's file systems with the promise above
 FORMS = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, abfs://CONTAINER@ACCOUNT..., file:///FOLDER or a folder"
@@ -45,7 +45,7 @@ def parent_uri(uri: str) -> tuple[str, str]:
     return f"{above}{mark}{options}", name
 
 
-def said(error: Exception) -> str:
+def store_error_text(error: Exception) -> str:
     """In words why something could not be stored or read: one line, without the request that failed and its id."""
     text = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
     start = text.find("AWS Error ")
@@ -79,7 +79,7 @@ class RemoteFolder:
         try:
             self._store, self._root = fs.FileSystem.from_uri(bounded)
         except (OSError, ValueError, NotImplementedError) as error:
-            raise UserError(f"nothing can be stored in {uri!r}: {said(error)}; expected {FORMS}") from error
+            raise UserError(f"nothing can be stored in {uri!r}: {store_error_text(error)}; expected {FORMS}") from error
         if self._store.type_name not in KINDS:
             raise UserError(f"nothing can be stored in {uri!r}: expected {FORMS}")
         self.uri = uri
@@ -105,7 +105,7 @@ class RemoteFolder:
     def fetch(self, name: str, path: Path) -> None:
         """A copy of a file on this machine."""
         content = self.read(name)
-        with whole_file(path) as place:
+        with atomic_file(path) as place:
             place.write_bytes(content)
 
     def put(self, path: Path, name: str, patient: bool = True) -> None:
@@ -134,7 +134,7 @@ class RemoteFolder:
 
     def _put(self, content: bytes, name: str) -> None:
         if self._store.type_name == "local":
-            with whole_file(Path(self._at(name))) as place:
+            with atomic_file(Path(self._at(name))) as place:
                 place.write_bytes(content)
         else:
             # Not as a context: leaving it by an error would complete the upload of a part.

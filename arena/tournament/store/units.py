@@ -1,6 +1,6 @@
 """Result rows on disk: one immutable Parquet file per finished unit, so many writers need neither lock nor server.
 
-A file appears under its final name only when it is whole (`whole_file`), so `--out` may lie on NFS: nobody but the
+A file appears under its final name only when it is whole (`atomic_file`), so `--out` may lie on NFS: nobody but the
 driver writes there, and each file once. Resuming is listing.
     RUN/units/NAME.parquet     rows of a unit
     RUN/paths/NAME.parquet     per-step nav and costs of its first scenarios, within a size budget
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from arena.tournament.store.arrow import arrow_schema as arrow_schema
 from arena.tournament.store.arrow import table_from_columns as table_from_columns
 from arena.tournament.store.arrow import table_from_rows as table_from_rows
+from arena.tournament.store.atomic_file import atomic_file
 from arena.tournament.store.digest import digest as digest  # stored rows and their digest are one import
 from arena.tournament.store.digest import sort_rows
-from arena.tournament.store.whole_file import whole_file
 from arena.tournament.types import KEY, Unit
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ MARKET_SUFFIX, TRANSFER_SUFFIX = ".market.parquet", ".transfers.parquet"
 OTHER_SUFFIXES = (MARKET_SUFFIX, TRANSFER_SUFFIX)  # of files in paths/ that do not hold PATH_SCHEMA
 
 
-class NotStored(RuntimeError):
+class StorageError(RuntimeError):
     """The disk is full, the network is gone, or worse; the message is a sentence for the user."""
 
 
@@ -105,7 +105,7 @@ def unit_files(unit: Unit) -> list[str]:
     return [*paths, f"units/{unit.name}.parquet"]
 
 
-def why(error: OSError) -> str:
+def os_error_text(error: OSError) -> str:
     """In words why a file could not be written, without numbers and the layers of a library."""
     return os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
 
@@ -171,7 +171,7 @@ def _write(path: Path, table: "pa.Table") -> Path:
 
     # A dictionary of floats that do not repeat would only add to the size.
     keys = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
-    with whole_file(path) as place:
+    with atomic_file(path) as place:
         pq.write_table(table, place, compression="zstd", use_dictionary=keys, write_page_checksum=True)
     return path
 

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from arena.cluster import parcels
-from arena.cluster.parcels import Missing, pack, unpack
+from arena.cluster import file_bundles
+from arena.cluster.file_bundles import MissingFile, pack, unpack
 from arena.config.tournament import TournamentConfig
 from arena.tournament.play.job import Job
 from arena.tournament.play.match import Entrant
 from arena.tournament.play.unit_forecasts import ForecastRules
-from arena.tournament.run.shipping import moved, moved_spec, parcels_of, places_here
+from arena.tournament.run.job_files import job_file_bundles, local_paths, relocate_paths, relocate_spec
 from arena.tournament.setup.plan import match_rules, synthetic_params
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     """A cache of this test's own, and a process that remembers nothing of files."""
-    monkeypatch.setattr(parcels.tempfile, "tempdir", str(tmp_path))
-    parcels._known_digest.cache_clear()
+    monkeypatch.setattr(file_bundles.tempfile, "tempdir", str(tmp_path))
+    file_bundles._known_digest.cache_clear()
 
 
 def same(content):
@@ -38,12 +38,12 @@ def folder(tmp_path):
 
 def test_a_file_or_folder_that_is_there_is_read_there(folder):
     for path in (folder, folder / "a.bin"):
-        parcel = pack(path, same)
+        bundle = pack(path, same)
 
         def unasked(content):
             raise AssertionError("it is there")
 
-        assert unpack(parcel, unasked) == str(path)
+        assert unpack(bundle, unasked) == str(path)
 
 
 def test_what_is_lacking_or_differs_is_unpacked_once(folder):
@@ -61,7 +61,7 @@ def test_what_is_lacking_or_differs_is_unpacked_once(folder):
     assert (place.name, copy.name) == ("mine", "a.bin"), "a suffix says what a file is"
     assert (place / "a.bin").read_bytes() == copy.read_bytes() == b"\x00\x01"
     assert (place / "inner" / "b.txt").read_text() == "b"
-    assert not list(parcels.cache_folder().glob(".draft-*"))
+    assert not list(file_bundles.cache_folder().glob(".draft-*"))
 
 
 def test_a_store_is_taken_as_it_is_where_it_is(folder):
@@ -71,23 +71,23 @@ def test_a_store_is_taken_as_it_is_where_it_is(folder):
 
 
 def test_what_is_too_large_must_be_on_a_shared_disk(folder, monkeypatch):
-    monkeypatch.setattr(parcels, "MOST_BYTES", 2)
-    parcel = pack(folder, same)
-    assert parcel.content is None
-    assert unpack(parcel, same) == str(folder)
+    monkeypatch.setattr(file_bundles, "MOST_BYTES", 2)
+    bundle = pack(folder, same)
+    assert bundle.content is None
+    assert unpack(bundle, same) == str(folder)
     folder.rename(folder.with_name("gone"))
-    with pytest.raises(Missing, match=r"has no .*mine, which is too large .* put it on a disk that all nodes see"):
-        unpack(parcel, same)
+    with pytest.raises(MissingFile, match=r"has no .*mine, which is too large .* put it on a disk that all nodes see"):
+        unpack(bundle, same)
 
 
 def test_a_cache_that_others_can_write_to_is_not_trusted(tmp_path, folder):
-    parcel = pack(folder / "a.bin", same)
+    bundle = pack(folder / "a.bin", same)
     (folder / "a.bin").unlink()
     cache = tmp_path / f"arena-files-{os.getuid()}"
     cache.mkdir()
     cache.chmod(0o777)
-    with pytest.raises(Missing, match="can be written to by others"):
-        unpack(parcel, same)
+    with pytest.raises(MissingFile, match="can be written to by others"):
+        unpack(bundle, same)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_cache_that_others_can_write_to_is_not_trusted(tmp_path, folder):
 )
 def test_paths_in_specs(spec, expected):
     places = {"/a/x.py": "/new/x.py", "/a/x": "/new/x", "/a/x.pt": "/new/1/x.pt", "/a/x.pt2": "/new/x.pt2"}
-    assert moved_spec(spec, places) == expected
+    assert relocate_spec(spec, places) == expected
 
 
 def test_a_job_is_whole_where_the_drivers_files_are_not(tmp_path, folder):
@@ -134,11 +134,11 @@ def test_a_job_is_whole_where_the_drivers_files_are_not(tmp_path, folder):
         synthetic=synthetic_params(config),
         forecasters={both: "fingerprint", "persistence": "another"},
     )
-    sent = parcels_of(job, same)
-    assert moved(job, places_here(sent, same)) == job, "nothing moves on the machine of the driver"
+    sent = job_file_bundles(job, same)
+    assert relocate_paths(job, local_paths(sent, same)) == job, "nothing moves on the machine of the driver"
     old.rename(tmp_path / "gone")
-    parcels._known_digest.cache_clear()
-    found = moved(job, places_here(sent, same))
+    file_bundles._known_digest.cache_clear()
+    found = relocate_paths(job, local_paths(sent, same))
     assert str(old) not in repr(found)
     mine, follower = found.entrants["mine"], found.entrants["follower"]
     assert Path(mine.agent.removesuffix(":Mine")).read_text() == "mine.py"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Where to write what shall stand at `path`; it stands there once the block is left without an error.
 
     Makes the folders above. OSError where it cannot be written; nothing is left behind then.

@@ -18,11 +18,11 @@ MOST_BYTES = 2 * 1024**3  # of a file or folder: more belongs on a disk that all
 Content = dict[str, bytes]  # by path relative to the folder; "" of a file
 
 
-class Missing(RuntimeError):
+class MissingFile(RuntimeError):
     """A node lacks what a task needs, and it cannot be sent."""
 
 
-class Parcel(NamedTuple):
+class FileBundle(NamedTuple):
     """A file, or a folder with all that is in it."""
 
     path: str  # absolute, on the machine of the driver
@@ -30,37 +30,37 @@ class Parcel(NamedTuple):
     content: Any  # reference to Content; None: too large to be sent
 
 
-def pack(path: Path, put: Callable[[Content], Any], *, is_store: bool = False) -> Parcel:
-    """The parcel of a file or folder; `put` gives a reference to its content, such as ray.put.
+def pack(path: Path, put: Callable[[Content], Any], *, is_store: bool = False) -> FileBundle:
+    """The bundle of a file or folder; `put` gives a reference to its content, such as ray.put.
 
     is_store  a folder whose files are named by their content, which workers add to
     """
     files = list(_files(path))
     is_small = sum(file.stat().st_size for _, file in files) <= MOST_BYTES
     content = put({name: file.read_bytes() for name, file in files}) if is_small else None
-    return Parcel(str(path), "" if is_store or not is_small else digest(path), content)
+    return FileBundle(str(path), "" if is_store or not is_small else digest(path), content)
 
 
-def unpack(parcel: Parcel, get: Callable[[Any], Content]) -> str:
-    """Where the parcel's content is on this machine: at its path if it is the same there, else in a cache.
+def unpack(bundle: FileBundle, get: Callable[[Any], Content]) -> str:
+    """Where the bundle's content is on this machine: at its path if it is the same there, else in a cache.
 
-    Missing if it is not there and was too large to be sent, or if the cache cannot be written to.
+    MissingFile if it is not there and was too large to be sent, or if the cache cannot be written to.
     """
-    original = Path(parcel.path)
-    if original.exists() and parcel.digest in ("", _known_digest(original)):
-        return parcel.path
-    if parcel.content is None:
-        raise Missing(
-            f"node {os.uname().nodename} has no {parcel.path}, which is too large to be sent (at most "
+    original = Path(bundle.path)
+    if original.exists() and bundle.digest in ("", _known_digest(original)):
+        return bundle.path
+    if bundle.content is None:
+        raise MissingFile(
+            f"node {os.uname().nodename} has no {bundle.path}, which is too large to be sent (at most "
             f"{MOST_BYTES / 1e9:.1f} GB are); put it on a disk that all nodes see under this path"
         )
-    key = parcel.digest or hashlib.sha256(parcel.path.encode()).hexdigest()
+    key = bundle.digest or hashlib.sha256(bundle.path.encode()).hexdigest()
     try:
         folder = cache_folder() / key
         if not folder.exists():
             draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
             try:
-                _write(draft / original.name, get(parcel.content))
+                _write(draft / original.name, get(bundle.content))
                 try:
                     draft.rename(folder)
                 except OSError:  # another process was quicker
@@ -69,7 +69,7 @@ def unpack(parcel: Parcel, get: Callable[[Any], Content]) -> str:
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
-        raise Missing(f"node {os.uname().nodename} cannot keep a copy of {parcel.path}: {error}") from error
+        raise MissingFile(f"node {os.uname().nodename} cannot keep a copy of {bundle.path}: {error}") from error
     return str(folder / original.name)
 
 
@@ -90,7 +90,7 @@ def cache_folder() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise Missing(f"{folder} can be written to by others; remove it, or set TMPDIR to a folder of your own")
+        raise MissingFile(f"{folder} can be written to by others; remove it, or set TMPDIR to a folder of your own")
     return folder
 
 
