@@ -8,9 +8,6 @@ import math
 import torch
 from torch import Tensor
 
-DAYS_PER_YEAR = 252  # trading days
-BPS = 1e-4  # one basis point as a fraction
-IN_BPS = 1e4  # a fraction times this is a number of basis points
 UTILITY_KNEE = 0.25  # of the initial nav: below it the utility continues as its tangent
 TIE_TOLERANCE = 1e-12  # relative: final navs closer than this are the same result
 

@@ -15,7 +15,7 @@ MOST_MODULES = 16  # of a folder, beside __init__
 # What a package holds, lowest first: a module imports from its own entry and from those before it.
 ORDER = {
     "arena": (
-        *("old_names", "errors", "exit_codes", "metrics", "cuda_graph", "data", "market", "config", "monitor"),
+        *("old_names", "errors", "units", "exit_codes", "metrics", "cuda_graph", "data", "market", "config", "monitor"),
         *("cluster", "forecast", "agents", "envs", "tournament", "rl", "bench", "commands", "api", "cli"),
     ),
     "arena.config": ("fields", "schedule", "tournament", "files", "flags", "names"),
@@ -51,7 +51,15 @@ ORDER = {
 
 # Modules that import torch, numpy and the standard library only when they are imported.
 CORE = (
-    *("arena.errors", "arena.old_names", "arena.metrics", "arena.cuda_graph", "arena.data", "arena.market"),
+    *(
+        "arena.errors",
+        "arena.old_names",
+        "arena.units",
+        "arena.metrics",
+        "arena.cuda_graph",
+        "arena.data",
+        "arena.market",
+    ),
     *("arena.forecast", "arena.agents.rules", "arena.agents.types", "arena.agents.policies.network", "arena.rl.ppo"),
 )
 NOT_CORE = ("arena.forecast.serving.server",)

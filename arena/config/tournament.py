@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from arena.config.fields import Address, Count, IsolationLevel, Name, Number, Section, cross_field_error
 from arena.config.schedule import ScheduleConfig
-from arena.metrics import BPS, DAYS_PER_YEAR
+from arena.units import BPS, DAYS_PER_YEAR
 
 if TYPE_CHECKING:
     from arena.market.types import MarketParams

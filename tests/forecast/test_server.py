@@ -357,14 +357,13 @@ class TestActor:
         bars = walks(1, 4, 3000).transpose(1, 2)  # a small table would travel within its reference
         remote = serving.RemoteForecaster("persistence", name)
         ask = remote._ask
-        answers = iter([ask("table", bars.numpy(), 30, 20)])
+        request = TableRequest(bars, 30, 20)
+        answers = iter([ask("table", bars.numpy(), None, 30, 20, request.horizon)])
         ray_started.kill(actor, no_restart=False)
         while remote.health().tables_built:
             pass  # killing takes a moment
         monkeypatch.setattr(remote, "_ask", lambda *call: next(answers, None) or ask(*call))
-        assert torch.equal(
-            remote.table(TableRequest(bars, 30, 20)), build_table(Persistence(), TableRequest(bars, 30, 20))
-        )
+        assert torch.equal(remote.table(request), build_table(Persistence(), request))
         assert next(answers, "used") == "used"
         assert remote.health().tables_built == 1, "by the actor that came after"
 

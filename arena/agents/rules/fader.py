@@ -8,7 +8,7 @@ from torch import Tensor
 from arena.agents.rules.rule import Rule
 from arena.agents.rules.sizing import cap_gross
 from arena.market.types import Observation
-from arena.metrics import BPS
+from arena.units import BPS
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from arena.data.synthetic.factors import draw_shocks, draw_volume, tail_draws
 from arena.data.synthetic.noise import ar1, bridge_extremes, keyed_draws
 from arena.data.synthetic.params import SyntheticParams, fair
 from arena.data.types import VOLUME, Scenarios
-from arena.metrics import DAYS_PER_YEAR
+from arena.units import DAYS_PER_YEAR
 
 __all__ = ["SyntheticParams", "fair", "generate"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure  # not pyplot, which would choose a window system for the whole process
 
-from arena.metrics import IN_BPS
 from arena.rl.app.record import EVALUATIONS, PROGRESS, read_rows
 from arena.rl.records import Row
+from arena.units import IN_BPS
 
 SIZE = (11, 4)  # inches
 

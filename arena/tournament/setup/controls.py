@@ -5,7 +5,7 @@ from typing import Literal
 from arena.config.tournament import AgentConfig, TournamentConfig
 from arena.errors import UserError
 from arena.market.presets import preset
-from arena.metrics import BPS
+from arena.units import BPS
 
 Control = Literal["null", "positive", "costs"]
 CHEAT = "oracle"

@@ -16,7 +16,6 @@ from arena.data.types import Scenarios
 from arena.errors import UserError
 from arena.forecast.loading import absolute
 from arena.market.presets import preset
-from arena.metrics import BPS, DAYS_PER_YEAR
 from arena.tournament.play.job import Job
 from arena.tournament.play.match import MatchRules
 from arena.tournament.play.unit_forecasts import ForecastRules
@@ -29,6 +28,7 @@ from arena.tournament.setup.stopping import StopRule, stop_rule
 from arena.tournament.stats.growth import ScenarioKind
 from arena.tournament.store.remote_folder import absolute_uri
 from arena.tournament.types import Unit
+from arena.units import BPS, DAYS_PER_YEAR
 
 
 class Plan(NamedTuple):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from arena.config.tournament import TournamentConfig
-from arena.metrics import BPS
 from arena.tournament.leaderboard import StopDecision, StopFinding
 from arena.tournament.schedule.formats import Schedule, newcomer
 from arena.tournament.stats.growth import Floats, score_table
@@ -29,6 +28,7 @@ from arena.tournament.stats.sequential import (
     verdicts,
 )
 from arena.tournament.types import Unit
+from arena.units import BPS
 
 if TYPE_CHECKING:
     import pyarrow as pa
