@@ -13,8 +13,9 @@ from arena.cli import main
 from arena.tournament.report import lines
 from arena.tournament.report.run_comparison import read_board
 from arena.tournament.stats import continuous, ratios
-from arena.tournament.store.units import table_from_columns, table_from_rows
+from arena.tournament.store.units import table_from_columns
 from arena.tournament.types import FORFEIT, OK, PATH_SCHEMA
+from tests.result_rows import table_from_rows
 from tests.tournament.test_growth import row
 
 WINDOWS, STEPS = 9, 20

@@ -7,8 +7,8 @@ import torch
 
 from arena import metrics
 from arena.tournament.stats import growth, ratios
-from arena.tournament.store.units import table_from_rows
 from arena.tournament.types import SCHEMA, ResultRow
+from tests.result_rows import table_from_rows
 
 
 def row(**changes: object) -> ResultRow:

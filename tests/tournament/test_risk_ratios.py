@@ -9,7 +9,7 @@ import torch
 
 from arena import metrics
 from arena.tournament.stats import ratios
-from arena.tournament.store.units import table_from_rows
+from tests.result_rows import table_from_rows
 from tests.tournament.test_growth import row
 
 

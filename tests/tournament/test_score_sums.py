@@ -8,8 +8,8 @@ import pytest
 
 from arena.tournament.run.progress import Standing
 from arena.tournament.stats.growth import ScoreSums, growth_estimates, score_table
-from arena.tournament.store.units import table_from_rows
 from arena.tournament.types import SCHEMA, ResultRow
+from tests.result_rows import table_from_rows
 
 AGENTS = ("cash", "b", "a", "d", "c")
 

@@ -23,6 +23,7 @@ from arena.tournament.types import (
     ResultRow,
     Unit,
 )
+from tests.result_rows import table_from_rows
 from tests.tournament.simulated import simulated_results
 
 EDGE = {"cash": 0.0, "good": 0.02, "bad": -0.02}
@@ -123,7 +124,7 @@ def row(**changes: object) -> ResultRow:
 
 def test_digest_bytes_are_pinned_and_floats_canonical() -> None:
     """The layout is written out once by hand: a change of it must be deliberate."""
-    ours = store.table_from_rows([row(agent="é", growth_cv=float("nan"), cost=-0.0, ruined=True)])
+    ours = table_from_rows([row(agent="é", growth_cv=float("nan"), cost=-0.0, ruined=True)])
     raw = (1).to_bytes(8, "little")
     values = {"agent": "é", "growth_cv": np.float64("nan"), "ruined": True}
     for name, kind in SCHEMA.items():
@@ -136,12 +137,12 @@ def test_digest_bytes_are_pinned_and_floats_canonical() -> None:
                 raw += np.array([values.get(name, 0)]).astype({"bool": "u1"}.get(kind, kind)).tobytes()
     assert digest(ours) == hashlib.sha256(raw).hexdigest()
     other_nan = np.array([0xFFF8000000000001], dtype=np.uint64).view(np.float64)[0]
-    same = store.table_from_rows([row(agent="é", growth_cv=other_nan, cost=0.0, ruined=True)])
+    same = table_from_rows([row(agent="é", growth_cv=other_nan, cost=0.0, ruined=True)])
     assert digest(ours) == digest(same)
 
 
 def test_a_row_may_not_stand_twice() -> None:
-    twice = store.table_from_rows([row(agent="a"), row(agent="b")])
+    twice = table_from_rows([row(agent="a"), row(agent="b")])
     with pytest.raises(ValueError, match=r"stands twice: \{'lineup': 0, 'scenario': 0, 'seat': 0\}"):
         digest(twice)
 

@@ -1,11 +1,11 @@
 """Columns and records -> Arrow tables of the schemas in `arena.tournament.types`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arena.tournament.types import SCHEMA, ResultRow
+from arena.tournament.types import SCHEMA
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,12 +29,6 @@ def table_from_columns(columns: Mapping[str, Any], schema: Mapping[str, str] = S
     if missing or unknown:
         raise ValueError(f"columns do not fit the schema: missing {missing}, unknown {unknown}")
     return pa.table({name: _array(columns[name], kind) for name, kind in schema.items()}, schema=arrow_schema(schema))
-
-
-def table_from_rows(rows: Iterable[ResultRow]) -> "pa.Table":
-    """Result rows one by one -> table."""
-    listed = list(rows)
-    return table_from_columns({name: [row[index] for row in listed] for index, name in enumerate(SCHEMA)})
 
 
 def _array(values: Any, kind: str) -> "pa.Array":

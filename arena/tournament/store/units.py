@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from arena.tournament.store.arrow import arrow_schema as arrow_schema
 from arena.tournament.store.arrow import table_from_columns as table_from_columns
-from arena.tournament.store.arrow import table_from_rows as table_from_rows
 from arena.tournament.store.atomic_file import atomic_file
 from arena.tournament.store.digest import digest as digest  # stored rows and their digest are one import
 from arena.tournament.store.digest import sort_rows
