@@ -113,7 +113,7 @@ def test_a_dropped_agent_leaves_no_process():
     agent.reset()
     from arena.agents.sandbox import launch
 
-    forkserver = launch._nurseries[0]._process.pid
+    forkserver = launch._forkservers[0]._process.pid
     assert len(children_of(forkserver)) == 1
     del agent
     gc.collect()
@@ -124,8 +124,8 @@ def test_a_dead_forkserver_is_replaced():
     from arena.agents.sandbox import launch
 
     close_agents([open_agent("cash", {}, Isolation("process"))])
-    launch._nurseries[0]._process.kill()
-    launch._nurseries[0]._process.wait()
+    launch._forkservers[0]._process.kill()
+    launch._forkservers[0]._process.wait()
     with opened("cash", {}, Isolation("process")) as agent:
         agent.reset()
 

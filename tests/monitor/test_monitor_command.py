@@ -70,18 +70,19 @@ def test_it_says_so_if_prometheus_watches_somebody_else_or_there_is_no_dashboard
 
 
 def test_it_exits_with_0_without_prometheus_and_with_1_and_a_sentence_without_ray(monkeypatch, capsys):
-    monkeypatch.setattr(command, "look", lambda address: health())
+    monkeypatch.setattr(command, "cluster_health", lambda address: health())
     assert main(["monitor"]) == 0
     assert "  nodes       2 alive, 1 dead\n" in capsys.readouterr().out
 
     def nothing(address):
         raise UserError("no Ray runs on this machine; start one")
 
-    monkeypatch.setattr(command, "look", nothing)
+    monkeypatch.setattr(command, "cluster_health", nothing)
     assert main(["monitor"]) == 1
     assert capsys.readouterr().err == "error: no Ray runs on this machine; start one\n"
 
 
+@pytest.mark.ray  # which ends the Ray that other tests of this process share
 def test_an_address_where_nobody_listens_is_one_sentence_at_once():
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]

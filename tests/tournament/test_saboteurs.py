@@ -73,9 +73,9 @@ def folder(tmp_path_factory):
     (folder / "future_bars.csv").write_text("what nobody may see")
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(folder)
-    launch._nurseries.clear()  # a new one, with this environment
+    launch._forkservers.clear()  # a new one, with this environment
     yield folder
-    launch._nurseries.clear()
+    launch._forkservers.clear()
     os.environ.pop("TMPDIR")
     if before is not None:
         os.environ["TMPDIR"] = before
@@ -105,7 +105,7 @@ def of_the_honest(frame):
 def processes_of(folder):
     """Process id -> command of all whose environment names the folder, but for the forkserver."""
     found = {}
-    forkserver = launch._nurseries[0]._process.pid if launch._nurseries else None
+    forkserver = launch._forkservers[0]._process.pid if launch._forkservers else None
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if f"TMPDIR={folder}".encode() in (path / "environ").read_bytes() and int(path.name) not in (
@@ -195,7 +195,7 @@ for agent in agents:
 print("ready", flush=True)
 time.sleep(1000)
 """
-    launch._nurseries.clear()
+    launch._forkservers.clear()
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
