@@ -24,7 +24,7 @@ def with_exit_code(command: Callable[Parameters, int]) -> Callable[Parameters, i
             finally:
                 sys.stdout.flush()  # here, so that it is noticed if the reader of a pipe has left
         except BrokenPipeError:
-            # The interpreter flushes at its end as well; nobody could catch the error there.
+            # The interpreter flushes again at its end, where the error cannot be caught.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BROKEN_PIPE
         except UserError as error:

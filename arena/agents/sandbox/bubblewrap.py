@@ -49,7 +49,7 @@ def agent_paths(spec: str, params: Mapping[str, Any]) -> list[Path]:
     named = [place, file, file.rpartition("@")[0], *(value for value in params.values() if isinstance(value, str))]
     paths = [Path(text).resolve() for text in named if text and os.path.isabs(text)]
     package = place.partition(".")[0]
-    # The "policy" of "policy:FILE" is no package, and a package of that name is not the agent's.
+    # "policy:FILE" names a file: an installed package called "policy" has nothing to do with the agent.
     if prefix not in FILE_PREFIXES and not place.endswith(".py") and package.isidentifier():
         found = find_spec(package)
         if found is not None and found.origin not in (None, "built-in", "frozen"):

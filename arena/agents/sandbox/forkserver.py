@@ -19,7 +19,7 @@ NUM_DESCRIPTORS = 3
 
 def main(channel: int) -> None:
     """Fork until the worker has gone."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # reapers are nobody's zombies
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes reapers that have ended
     worker = socket.socket(fileno=channel)
     gc.collect()
     gc.freeze()  # a collection in a child would copy all pages that it looks at

@@ -37,9 +37,7 @@ def _read_csv(file: Path) -> Table:
     opened = gzip.open if file.suffix.lower() == ".gz" else open
     with opened(file, "rt", encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines)
-        rows = [
-            (reader.line_num, row) for row in reader if any(cell.strip() for cell in row)
-        ]  # blank lines are no bars
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]  # skip blank lines
     if not rows:
         return Table(str(file), [], [], np.empty(0, dtype=np.int64))
     header, depth = read_header([row for _, row in rows[:3]])
